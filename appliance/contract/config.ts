@@ -1,0 +1,162 @@
+/**
+ * The one configuration schema (house.md section 9): the builder writes it as the seed on BOOT, the
+ * appliance validates it at boot and renders every service from it. Unknown keys are errors. Every key
+ * but `domain` has a default, so the smallest seed is `{"domain":"chat.example.org"}`.
+ */
+import * as v from 'valibot';
+import { ConfigError } from '../base/errors.ts';
+import { type Domain, parseDomain } from './domain.ts';
+
+const mebibyte = 1024 * 1024;
+
+/** Larger than any seed that makes sense; read no more than this of a file or upload. */
+export const maxConfigBytes = 256 * 1024;
+
+const integer = (min: number, max: number) =>
+  v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const shortText = v.pipe(v.string(), v.maxLength(500), v.regex(/^\P{Cc}*$/u, 'holds a control character'));
+
+const staticAddress = v.strictObject({
+  /** With its prefix length: 192.0.2.5/24, 2001:db8::5/64. */
+  address: v.pipe(v.string(), v.regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'is not an address with a prefix length')),
+  gateway: v.pipe(v.string(), v.ip('is not an IP address')),
+});
+
+const networkSchema = v.strictObject({
+  ipv4: v.optional(v.union([v.picklist(['dhcp', 'off']), staticAddress]), 'dhcp'),
+  ipv6: v.optional(v.union([v.picklist(['auto', 'off']), staticAddress]), 'auto'),
+  /** Resolvers to forward to; empty means the local unbound asks the root servers itself. */
+  forwarders: v.optional(v.array(v.pipe(v.string(), v.ip('is not an IP address'))), []),
+  ntpServers: v.optional(v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9.:-]{1,253}$/))), [
+    '0.debian.pool.ntp.org',
+    '1.debian.pool.ntp.org',
+    '2.debian.pool.ntp.org',
+  ]),
+});
+
+/** Numbers follow chatmail/relay (facts/chatmail.md). */
+const accountsSchema = v.strictObject({
+  /** False closes account creation on first login. */
+  create: v.optional(v.boolean(), true),
+  localpartMin: v.optional(integer(1, 64), 9),
+  localpartMax: v.optional(integer(1, 64), 9),
+  passwordMin: v.optional(integer(1, 128), 9),
+  /** Accounts nobody signed in to for so long are deleted. */
+  deleteInactiveDays: v.optional(integer(1, 3650), 90),
+});
+
+const mailSchema = v.strictObject({
+  maxMessageBytes: v.optional(integer(64 * 1024, 512 * mebibyte), 31_457_280),
+  quotaBytes: v.optional(integer(mebibyte, 1024 * 1024 * mebibyte), 500 * mebibyte),
+  messagesPerMinute: v.optional(integer(1, 10_000), 60),
+  messageBurst: v.optional(integer(1, 10_000), 10),
+  maxRecipients: v.optional(integer(1, 10_000), 1000),
+  deleteAfterDays: v.optional(integer(1, 3650), 20),
+  deleteLargeAfterDays: v.optional(integer(1, 3650), 7),
+});
+
+const configSchema = v.strictObject({
+  domain: v.string(),
+  /** Shown to users by their clients (IMAP METADATA /shared/comment). */
+  comment: v.optional(shortText, ''),
+  /** A URI such as mailto:admin@example.org (/shared/admin). */
+  adminContact: v.optional(shortText, ''),
+  network: v.optional(networkSchema, {}),
+  accounts: v.optional(accountsSchema, {}),
+  mail: v.optional(mailSchema, {}),
+  /** Keys that may sign in over SSH, as in authorized_keys. */
+  sshKeys: v.optional(v.array(shortText), []),
+  /** Moved to DATA on first boot and taken out of the seed. */
+  secrets: v.optional(
+    v.strictObject({
+      /** PKCS#8 PEM, RSA. Without one the appliance makes its own on first boot. */
+      dkimKey: v.optional(v.pipe(v.string(), v.maxLength(16_384))),
+    }),
+    {},
+  ),
+});
+
+/** The document as it stands in a file. */
+export type ConfigDocument = v.InferInput<typeof configSchema>;
+/** The document with every default filled in and the domain parsed. */
+export type Config = Readonly<Omit<v.InferOutput<typeof configSchema>, 'domain'>> & {
+  readonly domain: Domain;
+};
+
+/**
+ * Validates a configuration.
+ * @throws ConfigError with the dotted path of the first thing that is wrong
+ */
+export function parseConfig(document: unknown): Config {
+  const result = v.safeParse(configSchema, document);
+  if (!result.success) {
+    const issue = result.issues[0];
+    const path = v.getDotPath(issue) ?? '(document)';
+    throw new ConfigError(path, `${path} ${describeIssue(issue)}`, 'Mend the line and try again');
+  }
+  const config = { ...result.output, domain: parseDomain(result.output.domain) };
+  if (config.accounts.localpartMax < config.accounts.localpartMin) {
+    throw new ConfigError(
+      'accounts.localpartMax',
+      `accounts.localpartMax (${config.accounts.localpartMax}) is below accounts.localpartMin (${config.accounts.localpartMin})`,
+      'Raise localpartMax, or lower localpartMin',
+    );
+  }
+  return config;
+}
+
+function describeIssue(issue: v.BaseIssue<unknown>): string {
+  if (issue.type === 'strict_object' && issue.expected === 'never') return 'is not a known setting';
+  if (issue.kind === 'validation' && !issue.message.startsWith('Invalid')) return issue.message;
+  if (issue.expected !== null) return `should be ${issue.expected}, but is ${issue.received}`;
+  return issue.message;
+}
+
+/**
+ * Validates the text of a configuration file: JSON, with `//` and block comments, trailing commas, a
+ * byte-order mark and CRLF allowed, since people edit it on any laptop.
+ * @throws ConfigError, with the line for a syntax error
+ */
+export function parseConfigText(text: string): Config {
+  if (text.length > maxConfigBytes) {
+    throw new ConfigError(
+      '(document)',
+      `The configuration is longer than ${maxConfigBytes} bytes`,
+      'Shorten it',
+    );
+  }
+  return parseConfig(parseJsonWithComments(text));
+}
+
+function parseJsonWithComments(text: string): unknown {
+  // Comments become spaces, so that positions in the parser's complaint stay those of the file.
+  const blank = (match: string) => match.replace(/[^\n]/g, ' ');
+  const plain = text
+    .replace(/^\uFEFF/, '')
+    .replace(
+      /("(?:\\.|[^"\\\n])*")|(\/\/[^\n]*|\/\*[^]*?\*\/)/g,
+      (_, string?: string, comment?: string) => string ?? blank(comment ?? ''),
+    )
+    .replace(/("(?:\\.|[^"\\\n])*")|,(?=\s*[}\]])/g, (_, string?: string) => string ?? ' ');
+  try {
+    return JSON.parse(plain);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const position = Number(/position (\d+)/.exec(reason)?.[1] ?? plain.length);
+    const line = plain.slice(0, position).split('\n').length;
+    throw new ConfigError(
+      `line ${line}`,
+      `Line ${line} is not valid JSON: ${reason}`,
+      'Mend the line and try again',
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** The document that parses to `config` again, for writing a seed. Secrets included. */
+export function toDocument(config: Config): ConfigDocument {
+  const { domain, ...rest } = config;
+  return { ...rest, domain: domain.kind === 'name' ? domain.name : domain.address };
+}

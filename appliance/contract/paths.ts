@@ -1,0 +1,46 @@
+/**
+ * Paths on the device that more than one program uses. `/usr` and `/etc` are read-only, `/run` is tmpfs,
+ * `/data` is the DATA partition, `/boot` the BOOT partition (mounted read-only).
+ */
+export const paths = {
+  /** Bundles: supervisor.js, relay.js; templates/ beside them. */
+  programs: '/usr/lib/chatmail',
+  templates: '/usr/lib/chatmail/templates',
+  node: '/usr/bin/node',
+
+  /** The seed on BOOT, editable on any laptop. */
+  seed: '/boot/chatmail.json',
+  /** The configuration in force, validated, secrets taken out, for relay and edge (0640 root:relay). */
+  config: '/run/chatmail/config.json',
+  lastGoodConfig: '/data/config/last-good.json',
+
+  /** Rendered service configuration; /etc/postfix, /etc/dovecot … in the root are links to these. */
+  postfixConfig: '/run/postfix',
+  dovecotConfig: '/run/dovecot-config',
+  unboundConfig: '/run/unbound',
+  chronyConfig: '/run/chrony',
+
+  supervisorRun: '/run/supervisor',
+  /** JSON lines: the supervisor's narrow request set. */
+  supervisorSocket: '/run/supervisor/control.sock',
+
+  /** Sockets of the relay process: one directory a client, so that only its group may enter. */
+  milterSocket: '/run/relay/postfix/milter.sock',
+  saslSocket: '/run/relay/postfix/sasl.sock',
+  authSocket: '/run/relay/dovecot/auth.sock',
+  dictSocket: '/run/relay/dovecot/dict.sock',
+
+  data: '/data',
+  logs: '/data/log',
+  mail: '/data/mail',
+  accountsDatabase: '/data/relay/accounts.sqlite',
+  dkimKey: '/data/relay/dkim/key.pem',
+  tlsCertificate: '/data/tls/cert.pem',
+  tlsKey: '/data/tls/key.pem',
+  sshHostKey: '/data/ssh/host_ed25519.pem',
+  postfixQueue: '/data/postfix/queue',
+  postfixData: '/data/postfix/lib',
+  dovecotState: '/data/dovecot',
+  /** The last time known to be right, as seconds in text: for boards without a clock. */
+  lastTime: '/data/clock/last-time',
+} as const;

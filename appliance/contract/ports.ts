@@ -1,0 +1,12 @@
+/** TCP and UDP ports that two places need. */
+export const ports = {
+  smtp: 25,
+  dns: 53,
+  http: 80,
+  imap: 143,
+  https: 443,
+  submissions: 465,
+  submission: 587,
+  imaps: 993,
+  ssh: 22,
+} as const;
