@@ -1,0 +1,87 @@
+/** The command line: picks the verb, runs it, turns what it throws into a sentence, a fix and an exit code. */
+import process from 'node:process';
+import type { Command, CommandContext } from './command.ts';
+import { CliError, reportOf } from './errors.ts';
+
+/** Verbs are loaded when asked for, so that `--help` costs nothing. */
+const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
+  build: () => import('./commands/build.ts'),
+};
+
+const overview = `chatmail-build: a domain name in, a bootable chatmail relay out
+
+Build
+  chatmail-build --domain chat.example.org        an image for a virtual machine (x86-64)
+      [--target vm-x86_64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
+
+Every verb takes --help and --json (one JSON object a line on stdout).
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+`;
+
+/**
+ * Runs one command line.
+ * @param argv what follows the program's name
+ * @returns the exit code
+ */
+export async function run(argv: readonly string[], context: CommandContext): Promise<number> {
+  const [first, ...rest] = argv;
+  try {
+    if (first === undefined) {
+      context.stderr.write(overview);
+      return 2;
+    }
+    if (first === '--help' || first === '-h' || first === 'help') {
+      context.stdout.write(overview);
+      return 0;
+    }
+    // `chatmail-build --domain …` is the build; it needs no verb.
+    const name = first.startsWith('-') ? 'build' : first;
+    const args = first.startsWith('-') ? argv : rest;
+    const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+    if (load === undefined) {
+      throw new CliError('usage', `There is no command ${JSON.stringify(name)}`, {
+        fix: `Known are: ${Object.keys(verbs).join(', ')}. Run "chatmail-build --help"`,
+      });
+    }
+    const { command } = await load();
+    if (args.includes('--help') || args.includes('-h')) {
+      context.stdout.write(command.help);
+      return 0;
+    }
+    return await command.run(args, context);
+  } catch (error) {
+    const report = reportOf(error);
+    if (argv.includes('--json')) {
+      const { code, message, fix } = report;
+      context.stdout.write(`${JSON.stringify({ event: 'error', code, message, fix })}\n`);
+    } else {
+      context.stderr.write(`error: ${report.message}\n  fix: ${report.fix}\n`);
+    }
+    if (context.env.CHATMAIL_BUILD_DEBUG !== undefined && error instanceof Error) {
+      context.stderr.write(`${error.stack ?? ''}\n`);
+    }
+    return report.exitCode;
+  }
+}
+
+/** `run` for this process: its arguments, environment and signals. */
+export async function runProcess(): Promise<number> {
+  const controller = new AbortController();
+  const interrupt = () => controller.abort();
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  try {
+    return await run(process.argv.slice(2), {
+      env: process.env,
+      cwd: process.cwd(),
+      stdin: process.stdin,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      signal: controller.signal,
+      clock: () => new Date(),
+    });
+  } finally {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+}
