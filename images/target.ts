@@ -1,0 +1,38 @@
+/** What an image is made of: data only. One file a target beside this one. */
+
+/** Why a package that something depends on is left out all the same. */
+export type Excludes = Readonly<Record<string, string>>;
+
+export interface NpmPin {
+  readonly name: string;
+  readonly version: string;
+  /** `sha512-…`, as npm's lockfiles have it. */
+  readonly integrity: string;
+}
+
+export interface Target {
+  readonly name: string;
+  /** One line for people: what it runs on. */
+  readonly title: string;
+  readonly architecture: 'amd64' | 'arm64';
+  /** Debian suites, the security suite among them. */
+  readonly suites: readonly string[];
+  readonly components: readonly string[];
+  /** Packages whose files make up the root filesystem, with all they depend on. */
+  readonly rootPackages: readonly string[];
+  /** Packages of which single files go to BOOT; their dependencies are not followed. */
+  readonly bootPackages: readonly string[];
+  readonly excludes: Excludes;
+  /** Paths of packages that are left out of the root: a path itself, or all below it. */
+  readonly dropped: readonly string[];
+  /** Exceptions to `dropped`. */
+  readonly kept: readonly RegExp[];
+  /** Kernel modules (with all they need) in the initramfs, in loading order where that matters. */
+  readonly initramfsModules: readonly string[];
+  /** Kernel modules (with all they need) in the root, for what is found at run time. */
+  readonly rootModules: readonly string[];
+  readonly node: NpmPin;
+  /** How BOOT starts a kernel. */
+  readonly loaders: { readonly efi: 'x64'; readonly bios: boolean };
+  readonly kernelArguments: readonly string[];
+}

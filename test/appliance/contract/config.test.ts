@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest';
+import {
+  maxConfigBytes,
+  parseConfig,
+  parseConfigText,
+  toDocument,
+} from '../../../appliance/contract/config.ts';
+
+describe('parseConfig', () => {
+  test('fills every default from a domain alone', () => {
+    const config = parseConfig({ domain: 'chat.example.org' });
+    expect(config.accounts).toMatchObject({ create: true, localpartMin: 9, localpartMax: 9, passwordMin: 9 });
+    expect(config.mail).toMatchObject({
+      maxMessageBytes: 31_457_280,
+      quotaBytes: 524_288_000,
+      messagesPerMinute: 60,
+    });
+    expect(config.network).toMatchObject({ ipv4: 'dhcp', ipv6: 'auto' });
+  });
+
+  test('survives a round trip through its document', () => {
+    for (const domain of ['chat.example.org', '2001:db8::1']) {
+      const config = parseConfig({
+        domain,
+        secrets: { dkimKey: 'k' },
+        comment: 'Hi',
+        mail: { quotaBytes: 2 ** 30 },
+      });
+      expect(parseConfig(toDocument(config))).toEqual(config);
+    }
+  });
+
+  test.each([
+    [{ domain: 'a.example', colour: 'red' }, 'colour', 'is not a known setting'],
+    [{ domain: 'a.example', mail: { quotaBytes: 'x' } }, 'mail.quotaBytes', 'should be number'],
+    [{ domain: 'a.example', mail: { messageBurst: 0 } }, 'mail.messageBurst', 'should be >=1'],
+    [{ domain: 'a.example', comment: 'a\nb' }, 'comment', 'control character'],
+    [
+      { domain: 'a.example', network: { ipv4: { address: '1.2.3.4', gateway: '1.2.3.1' } } },
+      'network.ipv4.address',
+      'prefix',
+    ],
+    [{ domain: 'a.example', accounts: { localpartMin: 10 } }, 'accounts.localpartMax', 'is below'],
+    [{}, 'domain', 'should be'],
+    [null, '(document)', 'should be Object'],
+  ])('refuses %j at its path', (document, path, text) => {
+    expect(() => parseConfig(document)).toThrow(
+      expect.objectContaining({ path, message: expect.stringContaining(text) }),
+    );
+  });
+});
+
+describe('parseConfigText', () => {
+  test('takes what editors leave behind: byte-order mark, CRLF, comments, trailing commas', () => {
+    const text =
+      '\uFEFF{\r\n  // the name\r\n  "domain": "chat.example.org", /* and */\r\n  "comment": "a // b, ]",\r\n}\r\n';
+    expect(parseConfigText(text)).toMatchObject({ comment: 'a // b, ]' });
+  });
+
+  test('names the line of a syntax error', () => {
+    expect(() => parseConfigText('{\n// one\n"domain" "a.example"}')).toThrow(
+      expect.objectContaining({ message: expect.stringContaining('Line 3') }),
+    );
+  });
+
+  test('refuses a file larger than any seed', () => {
+    expect(() => parseConfigText(' '.repeat(maxConfigBytes + 1))).toThrow(/longer than/);
+  });
+});
