@@ -1,0 +1,225 @@
+/**
+ * A relay without a machine: the appliance's root filesystem, with its own init, supervisor and service
+ * table, in namespaces on this host. Clients run in a second network namespace, so that the relay sees
+ * strangers. Needs root on Linux; everything it makes is gone when it is disposed.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect as connectTo, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ConfigDocument } from '../../appliance/contract/config.ts';
+
+export interface RelayNamespaceOptions {
+  /** The squashfs the builder made. */
+  readonly rootImage: string;
+  readonly config: ConfigDocument;
+  /** Keep DATA here and leave it there, to start again on it. */
+  readonly dataDirectory?: string;
+  readonly readyTimeoutMs?: number;
+}
+
+/** The relay's and the clients' ends of the cable between the two namespaces. */
+export const relayAddress = '10.99.0.1';
+export const clientAddress = '10.99.0.2';
+
+function sh(command: string, ...args: string[]): string {
+  const result = spawnSync(command, args, { encoding: 'utf8' });
+  if (result.status !== 0)
+    throw new Error(`${command} ${args.join(' ')}: ${result.stderr}${result.error ?? ''}`);
+  return result.stdout;
+}
+
+let made = 0;
+
+export class RelayNamespace implements AsyncDisposable {
+  /** Network namespace of the relay, and of its clients. */
+  readonly netns: string;
+  readonly clientNetns: string;
+  readonly dataDirectory: string;
+  readonly #directory: string;
+  #init: ChildProcess | undefined;
+  #proxy: ChildProcess | undefined;
+  #console = '';
+
+  private constructor(directory: string, dataDirectory: string | undefined) {
+    const id = `${process.pid}-${made++}`;
+    this.netns = `relay-${id}`;
+    this.clientNetns = `client-${id}`;
+    this.#directory = directory;
+    this.dataDirectory = dataDirectory ?? join(directory, 'data');
+  }
+
+  /** Starts a relay and waits until its supervisor says that it is ready. */
+  static async start(options: RelayNamespaceOptions): Promise<RelayNamespace> {
+    const directory = await mkdtemp(join(tmpdir(), 'relay-'));
+    const relay = new RelayNamespace(directory, options.dataDirectory);
+    try {
+      await relay.#start(options);
+      return relay;
+    } catch (error) {
+      await relay[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #start(options: RelayNamespaceOptions): Promise<void> {
+    const boot = join(this.#directory, 'boot');
+    const root = join(this.#directory, 'root');
+    await Promise.all([boot, root, this.dataDirectory].map((path) => mkdir(path, { recursive: true })));
+    await writeFile(join(boot, 'chatmail.json'), JSON.stringify(options.config));
+    this.#makeNetwork();
+    await this.#startProxy();
+    const script = join(import.meta.dirname, 'namespace.sh');
+    this.#init = spawn(
+      'ip',
+      // prettier-ignore
+      [
+        'netns', 'exec', this.netns,
+        'unshare', '--mount', '--pid', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child',
+        'sh', script, options.rootImage, this.dataDirectory, boot, root,
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    for (const stream of [this.#init.stdout, this.#init.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.#console += chunk.toString();
+      });
+    }
+    await this.waitForConsole(/^chatmail: ready/m, options.readyTimeoutMs ?? 60_000);
+  }
+
+  #makeNetwork(): void {
+    for (const name of [this.netns, this.clientNetns]) {
+      sh('ip', 'netns', 'add', name);
+      sh('ip', '-n', name, 'link', 'set', 'lo', 'up');
+    }
+    sh(
+      'ip',
+      '-n',
+      this.netns,
+      'link',
+      'add',
+      'eth0',
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      this.clientNetns,
+    );
+    sh('ip', '-n', this.netns, 'addr', 'add', `${relayAddress}/24`, 'dev', 'eth0');
+    sh('ip', '-n', this.clientNetns, 'addr', 'add', `${clientAddress}/24`, 'dev', 'eth0');
+    for (const name of [this.netns, this.clientNetns]) sh('ip', '-n', name, 'link', 'set', 'eth0', 'up');
+  }
+
+  /** All that init and the supervisor wrote to the console. */
+  get console(): string {
+    return this.#console;
+  }
+
+  /** Waits until the console shows something. */
+  async waitForConsole(pattern: RegExp, timeoutMs: number): Promise<void> {
+    await waitUntil(
+      () => {
+        if (this.#init?.exitCode !== null) throw new Error(`The relay ended\n${this.#console}`);
+        return pattern.test(this.#console);
+      },
+      timeoutMs,
+      () => `${pattern} on the console\n${this.#console}`,
+    );
+  }
+
+  /** A TCP connection from the clients' namespace, to the relay unless another host is given. */
+  async connect(port: number, host: string = relayAddress): Promise<Socket> {
+    const socket = connectTo({ path: this.#proxySocket });
+    await once(socket, 'connect');
+    socket.write(`${host} ${port}\n`);
+    return socket;
+  }
+
+  async #startProxy(): Promise<void> {
+    const script = join(import.meta.dirname, 'client-proxy.js');
+    this.#proxy = spawn(
+      'ip',
+      ['netns', 'exec', this.clientNetns, process.execPath, script, this.#proxySocket],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    if (this.#proxy.stdout !== null) await once(this.#proxy.stdout, 'data');
+  }
+
+  get #proxySocket(): string {
+    return join(this.#directory, 'proxy.sock');
+  }
+
+  /** Runs a command among the clients and returns what it wrote. */
+  runAsClient(command: string, ...args: string[]): string {
+    return sh('ip', 'netns', 'exec', this.clientNetns, command, ...args);
+  }
+
+  /** Processes of the relay, by this host's numbers: those whose network namespace is the relay's. */
+  async processes(): Promise<{ readonly pid: number; readonly command: string }[]> {
+    const pids = sh('ip', 'netns', 'pids', this.netns).split('\n').filter(Boolean).map(Number);
+    const all = await Promise.all(
+      pids.map(async (pid) => {
+        const text = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+        return { pid, command: text.replaceAll('\0', ' ').trim() };
+      }),
+    );
+    return all.filter(
+      ({ command }) => command !== '' && !command.startsWith('unshare') && !command.startsWith('ip '),
+    );
+  }
+
+  /** The one process whose command line matches. */
+  async pidOf(pattern: RegExp): Promise<number> {
+    const found = (await this.processes()).filter(({ command }) => pattern.test(command));
+    const [first] = found;
+    if (first === undefined) throw new Error(`No process matches ${pattern}`);
+    return first.pid;
+  }
+
+  /** The text of every service log, for a failing test. */
+  async logs(): Promise<string> {
+    const folder = join(this.dataDirectory, 'log');
+    const names: string[] = await readdir(folder).catch(() => []);
+    const texts = await Promise.all(
+      names
+        .toSorted()
+        .map(async (name) => `== ${name}\n${(await readFile(join(folder, name), 'utf8')).slice(-4000)}`),
+    );
+    return texts.join('\n');
+  }
+
+  /** Stops the supervisor in order (SIGTERM, as init's shutdown does), then ends init. */
+  async stop(): Promise<void> {
+    const init = this.#init;
+    if (init === undefined || init.exitCode !== null || init.signalCode !== null) return;
+    const ended = new Promise((resolve) => init.once('exit', resolve));
+    init.kill('SIGKILL');
+    await ended;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    this.#proxy?.kill();
+    for (const name of [this.netns, this.clientNetns]) spawnSync('ip', ['netns', 'del', name]);
+    // Mounts lived in the mount namespace and went with it.
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Asks again and again, with pauses that grow to 200 ms. */
+export async function waitUntil(
+  holds: () => boolean | Promise<boolean>,
+  timeoutMs: number,
+  what: () => string,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (let pauseMs = 10; !(await holds()); pauseMs = Math.min(200, pauseMs * 2)) {
+    if (Date.now() > deadline) throw new Error(`Waited ${timeoutMs} ms for ${what()}`);
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
