@@ -1,0 +1,147 @@
+/** All services together: started and stopped in order, their output kept, their state told. */
+import { mkdirSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Containment } from './containment.ts';
+import { runJob } from './job-runner.ts';
+import { makeFifos, readFifo, shareFifo } from './log-pipe.ts';
+import { startOrder, stopOrder } from './plan.ts';
+import type { Job, Service, ServiceStatus } from './service.ts';
+import { defaultLogLimits, type LogLimits, ServiceLog } from './service-log.ts';
+import { ServiceRunner } from './service-runner.ts';
+
+export interface SupervisionOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly containment: Containment;
+  /** On tmpfs: FIFOs and records, which outlive the supervisor and not the boot. */
+  readonly runDirectory: string;
+  /** On DATA; undefined keeps logs in memory only. */
+  readonly logDirectory: string | undefined;
+  readonly logLimits?: LogLimits;
+  readonly backOffScheduleMs?: readonly number[];
+  readonly healthyAfterMs?: number;
+  readonly healthEveryMs?: number;
+  /** Called whenever a status has changed. */
+  readonly onChange?: () => void;
+}
+
+export class Supervision {
+  readonly #options: SupervisionOptions;
+  readonly #services: readonly Service[];
+  readonly #jobs: readonly Job[];
+  readonly #runners = new Map<string, ServiceRunner>();
+  readonly #logs = new Map<string, ServiceLog>();
+  readonly #pipes: Disposable[] = [];
+  readonly #stop = new AbortController();
+  #runningJobs: Promise<unknown> = Promise.resolve();
+
+  /** @throws RangeError when the table makes no sense (plan.ts) */
+  constructor(services: readonly Service[], jobs: readonly Job[], options: SupervisionOptions) {
+    startOrder(services);
+    this.#services = services;
+    this.#jobs = jobs;
+    this.#options = options;
+  }
+
+  /** Starts everything and returns at once; `firstReady` tells when it runs. */
+  async start(): Promise<void> {
+    const { runDirectory, logDirectory, clock, log, containment, onChange = () => {} } = this.#options;
+    const fifoDirectory = join(runDirectory, 'log');
+    const recordsDirectory = join(runDirectory, 'services');
+    // 0711: a service may reopen the FIFO it was given, and list nothing.
+    mkdirSync(fifoDirectory, { recursive: true, mode: 0o711 });
+    mkdirSync(recordsDirectory, { recursive: true, mode: 0o700 });
+    if (logDirectory !== undefined) await mkdir(logDirectory, { recursive: true, mode: 0o750 });
+
+    const programs = [...this.#services, ...this.#jobs];
+    const fifo = (name: string): string => join(fifoDirectory, `${name}.fifo`);
+    makeFifos(programs.map(({ name }) => fifo(name)));
+    for (const { name, logGid } of programs) {
+      if (logGid !== undefined) shareFifo(fifo(name), logGid);
+      const serviceLog = new ServiceLog(clock, this.#options.logLimits ?? defaultLogLimits);
+      this.#logs.set(name, serviceLog);
+      if (logDirectory !== undefined) await serviceLog.open(join(logDirectory, `${name}.log`));
+      this.#pipes.push(
+        readFifo(fifo(name), (line) => {
+          serviceLog.push(line);
+          this.#runners.get(name)?.onLine(line);
+        }),
+      );
+    }
+
+    for (const service of startOrder(this.#services).flat()) {
+      const { backOffScheduleMs, healthyAfterMs, healthEveryMs } = this.#options;
+      const runner = new ServiceRunner(service, {
+        clock,
+        log,
+        containment,
+        fifo: fifo(service.name),
+        recordsDirectory,
+        onChange,
+        ...(backOffScheduleMs === undefined ? {} : { backOffScheduleMs }),
+        ...(healthyAfterMs === undefined ? {} : { healthyAfterMs }),
+        ...(healthEveryMs === undefined ? {} : { healthEveryMs }),
+      });
+      this.#runners.set(service.name, runner);
+      runner.start(service.needs.map((need) => this.#runners.get(need)?.firstReady ?? Promise.resolve()));
+    }
+    this.#runningJobs = Promise.all(
+      this.#jobs.map((job) =>
+        runJob(job, { clock, log, containment, fifo: fifo(job.name), signal: this.#stop.signal }),
+      ),
+    );
+  }
+
+  /** Settles when every service has been ready once. */
+  async firstReady(): Promise<void> {
+    await Promise.all([...this.#runners.values()].map((runner) => runner.firstReady));
+  }
+
+  /** True while every service runs and every health check holds. */
+  get isHealthy(): boolean {
+    return [...this.#runners.values()].every((runner) => runner.isHealthy);
+  }
+
+  /** In the order of the table. */
+  status(): readonly ServiceStatus[] {
+    return this.#services.map(({ name }) => {
+      return this.#runners.get(name)?.status() ?? { name, state: 'stopped', failures: 0 };
+    });
+  }
+
+  /** The last lines a service or job has printed, oldest first; undefined when there is no such name. */
+  recentLines(name: string, count: number): readonly string[] | undefined {
+    return this.#logs.get(name)?.recent(count);
+  }
+
+  /** False when there is no such service. */
+  restart(name: string): boolean {
+    const runner = this.#runners.get(name);
+    runner?.restart();
+    return runner !== undefined;
+  }
+
+  /** Makes every service that holds the certificate read it again. */
+  reloadCertificates(): void {
+    for (const runner of this.#runners.values()) {
+      if (runner.service.usesCertificate === true) runner.reload();
+    }
+  }
+
+  /** Stops everything in reverse order and writes the logs out. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#runningJobs;
+    for (const step of stopOrder(this.#services)) {
+      await Promise.all(step.map(async ({ name }) => this.#runners.get(name)?.stop()));
+    }
+    // What the services said last is still in the pipes.
+    await this.#options.clock.sleep(20);
+    for (const pipe of this.#pipes) pipe[Symbol.dispose]();
+    await Promise.all([...this.#logs.values()].map((serviceLog) => serviceLog.flush()));
+    for (const { name } of [...this.#services, ...this.#jobs]) this.#options.containment.remove(name);
+  }
+}
