@@ -1,0 +1,188 @@
+/**
+ * The MTA's side of the milter protocol, as far as tests, the benchmark and a self-check need it: negotiate
+ * as Postfix does, send messages, gather what the filter says.
+ */
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import { ProtocolError } from '../base/errors.ts';
+import {
+  type Command,
+  type ConnectCommand,
+  decodeReply,
+  encodeCommand,
+  PacketDecoder,
+  protocolFlags,
+  type Reply,
+} from './codec.ts';
+import type { HeaderField, MilterEdit } from './session.ts';
+
+/** What Postfix 3.10 offers: every action, every protocol flag. */
+const offer = { kind: 'negotiate', version: 6, actions: 0x1ff, protocol: 0x1fffff } as const;
+
+/** Postfix's MILTER_CHUNK_SIZE. */
+const chunkBytes = 65_535;
+
+export interface MilterEnvelope {
+  readonly sender: string;
+  readonly recipients: readonly string[];
+  /** Macros of MAIL, such as `auth_authen` and `i`. */
+  readonly macros?: Readonly<Record<string, string>>;
+}
+
+export interface OutgoingMilterMessage extends MilterEnvelope {
+  readonly headers: readonly HeaderField[];
+  readonly body: Buffer;
+}
+
+/** How a message fared, and what it would be like now. */
+export interface MilterOutcome {
+  /** `accept`, `discard`, or the SMTP reply of the filter (`523 5.7.1 text`). */
+  readonly result: string;
+  /** Recipients refused at RCPT, with the reply. */
+  readonly refused: ReadonlyMap<string, string>;
+  readonly edits: readonly MilterEdit[];
+}
+
+export class MilterClient implements Disposable {
+  readonly #socket: Socket;
+  readonly #decoder = new PacketDecoder();
+  readonly #chunks: AsyncIterator<Buffer>;
+  readonly #replies: Reply[] = [];
+  #protocol = 0;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#chunks = (socket as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  }
+
+  /**
+   * Connects to a filter's unix socket, negotiates, and introduces an SMTP client.
+   * @throws ProtocolError when the filter does not keep to the protocol, or a system error
+   */
+  static async connect(
+    path: string,
+    {
+      signal,
+      client = {
+        kind: 'connect',
+        host: '[192.0.2.1]',
+        family: 'inet',
+        port: 40_000,
+        address: '192.0.2.1',
+      },
+      macros = {},
+    }: {
+      signal: AbortSignal;
+      client?: ConnectCommand;
+      /** Macros of CONNECT, such as `daemon_name`. */
+      macros?: Readonly<Record<string, string>>;
+    },
+  ): Promise<MilterClient> {
+    const socket = createConnection(path);
+    signal.addEventListener('abort', () => socket.destroy(), { once: true });
+    await once(socket, 'connect', { signal });
+    const milter = new MilterClient(socket);
+    milter.#write([offer]);
+    const negotiated = await milter.#read();
+    if (negotiated.kind !== 'negotiate') throw new ProtocolError(`No negotiation but ${negotiated.kind}`);
+    milter.#protocol = negotiated.protocol;
+    await milter.#step([macrosFor('C', macros), client], protocolFlags.noReplyConnect);
+    return milter;
+  }
+
+  /** Sends one message. */
+  async send(message: OutgoingMilterMessage): Promise<MilterOutcome> {
+    const refused = new Map<string, string>();
+    const mail: Command = { kind: 'mail', address: `<${message.sender}>`, args: [] };
+    await this.#step([macrosFor('M', message.macros ?? {}), mail], protocolFlags.noReplyMail);
+    for (const recipient of message.recipients) {
+      const reply = await this.#step(
+        [macrosFor('R', { rcpt_addr: recipient }), { kind: 'rcpt', address: `<${recipient}>`, args: [] }],
+        protocolFlags.noReplyRcpt,
+      );
+      if (reply?.kind === 'replyCode') refused.set(recipient, reply.text);
+    }
+    if (refused.size === message.recipients.length) {
+      this.#write([{ kind: 'abort' }]);
+      return { result: [...refused.values()][0] ?? 'discard', refused, edits: [] };
+    }
+    const headers = message.headers.map(({ name, value }): Command => ({
+      kind: 'header',
+      name,
+      value: value.replaceAll('\r\n', '\n'),
+    }));
+    this.#write(headers);
+    let offset = 0;
+    for (; message.body.length - offset >= chunkBytes; offset += chunkBytes) {
+      this.#write([{ kind: 'body', chunk: message.body.subarray(offset, offset + chunkBytes) }]);
+      if (this.#socket.writableNeedDrain) await once(this.#socket, 'drain');
+    }
+    this.#write([{ kind: 'endOfBody', chunk: message.body.subarray(offset) }]);
+    return { refused, ...(await this.#verdict()) };
+  }
+
+  /** Sends bare commands, without waiting for anything: for tests of odd sequences. */
+  write(commands: readonly Command[]): void {
+    this.#write(commands);
+  }
+
+  /** The next reply. @throws ProtocolError when the filter closed the connection */
+  async read(): Promise<Reply> {
+    return this.#read();
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#socket.destroyed) this.#write([{ kind: 'quit' }]);
+    this.#socket.destroySoon();
+  }
+
+  async #verdict(): Promise<Pick<MilterOutcome, 'result' | 'edits'>> {
+    const edits: MilterEdit[] = [];
+    for (;;) {
+      const reply = await this.#read();
+      switch (reply.kind) {
+        case 'accept':
+        case 'continue':
+          return { result: 'accept', edits };
+        case 'discard':
+          return { result: 'discard', edits };
+        case 'replyCode':
+          return { result: reply.text, edits };
+        case 'addHeader':
+        case 'insertHeader':
+        case 'changeHeader':
+        case 'changeFrom':
+          edits.push(reply);
+          break;
+        case 'progress':
+          break;
+        default:
+          throw new ProtocolError(`Unexpected milter reply ${reply.kind}`);
+      }
+    }
+  }
+
+  /** Sends commands, and reads the answer to the last of them unless the filter said it gives none. */
+  async #step(commands: readonly Command[], noReplyFlag: number): Promise<Reply | null> {
+    this.#write(commands);
+    return (this.#protocol & noReplyFlag) === 0 ? this.#read() : null;
+  }
+
+  #write(commands: readonly Command[]): void {
+    this.#socket.write(Buffer.concat(commands.map((command) => encodeCommand(command))));
+  }
+
+  async #read(): Promise<Reply> {
+    for (;;) {
+      const reply = this.#replies.shift();
+      if (reply !== undefined) return reply;
+      const chunk = await this.#chunks.next();
+      if (chunk.done === true) throw new ProtocolError('The filter closed the connection');
+      for (const packet of this.#decoder.push(chunk.value)) this.#replies.push(decodeReply(packet));
+    }
+  }
+}
+
+function macrosFor(stage: string, macros: Readonly<Record<string, string>>): Command {
+  return { kind: 'macros', stage, macros: new Map(Object.entries(macros)) };
+}
