@@ -37,7 +37,11 @@ function withOomScore<T>(adjust: number, start: () => T): T {
   try {
     return start();
   } finally {
-    writeFileSync(ownOomScorePath, own);
+    try {
+      writeFileSync(ownOomScorePath, own);
+    } catch {
+      // Raised and not allowed to lower it again (no CAP_SYS_RESOURCE): nothing that matters.
+    }
   }
 }
 
