@@ -47,3 +47,26 @@ export function bytesContent(bytes: Uint8Array): Content {
 export function textContent(text: string): Content {
   return bytesContent(new TextEncoder().encode(text));
 }
+
+/**
+ * All of `content` in memory.
+ * @throws RangeError when it is larger than `maxBytes`
+ */
+export async function readContent(
+  content: Content,
+  maxBytes: number,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  if (content.sizeBytes > maxBytes) {
+    throw new RangeError(`${content.sizeBytes} bytes, more than the ${maxBytes} that are expected here`);
+  }
+  const bytes = new Uint8Array(content.sizeBytes);
+  let offset = 0;
+  for await (const chunk of content.read(signal)) {
+    if (offset + chunk.length > bytes.length) throw new RangeError(`More than ${bytes.length} bytes came`);
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  if (offset !== bytes.length) throw new RangeError(`Only ${offset} of ${bytes.length} bytes came`);
+  return bytes;
+}
