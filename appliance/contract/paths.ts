@@ -8,6 +8,7 @@ export const paths = {
   templates: '/usr/lib/chatmail/templates',
   node: '/usr/bin/node',
 
+  boot: '/boot',
   /** The seed on BOOT, editable on any laptop. */
   seed: '/boot/chatmail.json',
   /** The configuration in force, validated, secrets taken out, for relay and edge (0640 root:relay). */
@@ -20,6 +21,14 @@ export const paths = {
   unboundConfig: '/run/unbound',
   chronyConfig: '/run/chrony',
 
+  /** Leases and the choice of interface; /etc/resolv.conf, /etc/hosts and /etc/hostname are links into /run. */
+  networkRun: '/run/network',
+  /** What busybox udhcpc calls with a lease. */
+  dhcpScript: '/usr/lib/chatmail/udhcpc.sh',
+  resolvConf: '/run/resolv.conf',
+  hosts: '/run/hosts',
+  hostname: '/run/hostname',
+
   supervisorRun: '/run/supervisor',
   /** JSON lines: the supervisor's narrow request set. */
   supervisorSocket: '/run/supervisor/control.sock',
@@ -29,6 +38,10 @@ export const paths = {
   saslSocket: '/run/relay/postfix/sasl.sock',
   authSocket: '/run/relay/dovecot/auth.sock',
   dictSocket: '/run/relay/dovecot/dict.sock',
+  /** Dovecot's quota warning calls here, as if it were its program. */
+  quotaSocket: '/run/relay/dovecot/quota.sock',
+  /** Dovecot listens here for the relay's doveadm commands. */
+  doveadmSocket: '/run/dovecot/doveadm-server',
 
   data: '/data',
   logs: '/data/log',
@@ -41,6 +54,8 @@ export const paths = {
   postfixQueue: '/data/postfix/queue',
   postfixData: '/data/postfix/lib',
   dovecotState: '/data/dovecot',
+  unboundState: '/data/unbound',
+  chronyState: '/data/chrony',
   /** The last time known to be right, as seconds in text: for boards without a clock. */
   lastTime: '/data/clock/last-time',
 } as const;

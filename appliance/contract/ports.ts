@@ -9,4 +9,7 @@ export const ports = {
   submission: 587,
   imaps: 993,
   ssh: 22,
+  /** On loopback, for the multiplexer on 443: TLS with a PROXY v2 header before it. */
+  submissionsProxy: 10465,
+  imapsProxy: 10993,
 } as const;
