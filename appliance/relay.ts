@@ -1,0 +1,220 @@
+/**
+ * The relay process: everything Postfix and Dovecot ask for, in one place and as one user. Wiring only.
+ *
+ * Sockets: milter and SASL for Postfix; sign-in over HTTP, dict and quota warnings for Dovecot. Its own
+ * requests go to Dovecot's doveadm socket and to the notification gateway.
+ */
+import { readFile } from 'node:fs/promises';
+import { Resolver } from 'node:dns/promises';
+import { availableParallelism, totalmem } from 'node:os';
+import { createHashQueue } from './accounts/hash-queue.ts';
+import { createAccounts } from './accounts/login.ts';
+import { canonicalAddress } from './accounts/rules.ts';
+import { dayOf, openAccountStore } from './accounts/store.ts';
+import { findShortage, readSystemLoad } from './accounts/system-load.ts';
+import { ByteBudget } from './base/byte-budget.ts';
+import { systemClock } from './base/clock.ts';
+import { messageOf, systemCode } from './base/errors.ts';
+import { createLog, type Log } from './base/log.ts';
+import { type Config, parseConfigText } from './contract/config.ts';
+import { paths as devicePaths } from './contract/paths.ts';
+import { startAuthHttpServer } from './dovecot-auth/http-server.ts';
+import { startSaslServer } from './dovecot-auth/server.ts';
+import type { Authenticate } from './dovecot-auth/session.ts';
+import { createMetadata, type ServerEntry } from './dovecot-dict/metadata.ts';
+import { startDictServer } from './dovecot-dict/server.ts';
+import { createExpiry } from './expiry/expiry.ts';
+import { startQuotaWarningServer } from './expiry/quota-warning-server.ts';
+import { txtResolver } from './filter/dkim-verify.ts';
+import { createMailFilter, type MailFilter } from './filter/message-filter.ts';
+import { startMilterServer } from './milter/server.ts';
+import { createGateway, gatewayUrl } from './push/gateway.ts';
+import { createNotifier } from './push/notifier.ts';
+
+type RelayPaths = { readonly [Name in keyof typeof devicePaths]: string };
+
+export interface RelaySettings {
+  readonly paths: RelayPaths;
+  /** Where push tokens are posted to. */
+  readonly gatewayUrl: string;
+  readonly log: Log;
+}
+
+export interface Relay extends AsyncDisposable {
+  /** Reads configuration and DKIM key again. @throws ConfigError, and all stays as it was */
+  reload(): Promise<void>;
+}
+
+/** Messages being filtered, all together: a quarter of the memory, and at least two of the largest. */
+const filterMemoryShare = 0.25;
+const maxFilterBytes = 512 * 1024 * 1024;
+
+/** One of libuv's four threads stays free for files. */
+const maxHashConcurrency = 3;
+/** At 15–100 ms each, the last in the queue still gets its answer within seconds. */
+const maxWaitingHashes = 128;
+
+async function readTextOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+/** Starts everything; resolves when every socket is there. */
+export async function startRelay({ paths, log, ...settings }: RelaySettings): Promise<Relay> {
+  const clock = systemClock;
+  const stop = new AbortController();
+  await using stack = new AsyncDisposableStack();
+
+  const resolver = new Resolver({ timeout: 5000, tries: 2 });
+  const loadFilter = async (current: Config): Promise<MailFilter> =>
+    createMailFilter({
+      config: current,
+      dkimKey: await readTextOrNull(paths.dkimKey),
+      resolveTxt: txtResolver(resolver),
+      clock,
+      log: log.child('filter'),
+    });
+  let config = parseConfigText(await readFile(paths.config, 'utf8'));
+  let filter = await loadFilter(config);
+
+  const store = openAccountStore(paths.accountsDatabase);
+  stack.defer(() => store.close());
+  stack.defer(() => stop.abort());
+  const today = () => dayOf(clock.wallMs());
+  const homeOf = (address: string) =>
+    `${paths.mail}/${address.slice(address.lastIndexOf('@') + 1)}/${address}`;
+
+  const accounts = createAccounts({
+    store,
+    config: () => config,
+    hashes: createHashQueue({
+      concurrency: Math.min(availableParallelism(), maxHashConcurrency),
+      maxWaiting: maxWaitingHashes,
+    }),
+    findShortage: async () => findShortage(await readSystemLoad(paths.data)),
+    clock,
+    log: log.child('accounts'),
+  });
+
+  const authenticate: Authenticate = (username, password) => accounts.login(username, password);
+
+  const gateway = stack.use(createGateway(settings.gatewayUrl));
+  const notifier = stack.use(createNotifier({ store, post: gateway.post, clock, log: log.child('push') }));
+  const delivered = (user: string, from: string): void => {
+    const address = canonicalAddress(config, user);
+    // Whoever wrote the message has it already; this is the copy for the other devices.
+    if (address !== null && address !== canonicalAddress(config, from)) notifier.notify(address);
+  };
+
+  const serverEntry = (entry: ServerEntry): string | null =>
+    entry === 'maxsmtprecipients' ? String(config.mail.maxRecipients) : null;
+
+  const expiryLog = log.child('expiry');
+  const expiry = createExpiry({
+    socketPath: paths.doveadmSocket,
+    accounts: store,
+    rules: () => ({ ...config.mail, deleteInactiveDays: config.accounts.deleteInactiveDays }),
+    homeOf,
+    clock,
+    log: expiryLog,
+    random: Math.random,
+  });
+  const nearlyFull = (user: string): void => {
+    const address = accounts.lookup(user);
+    if (address === null) return;
+    expiry.trim(address, stop.signal).catch((error: unknown) => {
+      if (!stop.signal.aborted) expiryLog.warn('mailbox not trimmed', { reason: messageOf(error) });
+    });
+  };
+
+  const budget = new ByteBudget(
+    Math.max(
+      2 * config.mail.maxMessageBytes,
+      Math.min(maxFilterBytes, Math.floor(totalmem() * filterMemoryShare)),
+    ),
+  );
+  const started = await Promise.all([
+    startMilterServer({
+      path: paths.milterSocket,
+      // Through the variable, so that a reload reaches connections that are open.
+      handler: {
+        recipient: (...args) => filter.recipient(...args),
+        message: (...args) => filter.message(...args),
+      },
+      budget,
+      maxMessageBytes: config.mail.maxMessageBytes,
+      maxRecipients: config.mail.maxRecipients,
+      signal: stop.signal,
+      log: log.child('milter'),
+    }),
+    startSaslServer({ socketPath: paths.saslSocket, authenticate, log: log.child('sasl') }),
+    startAuthHttpServer({
+      socketPath: paths.authSocket,
+      authenticate,
+      lookup: (user, service) => accounts.lookup(user, { enabledOnly: service === 'lmtp' }),
+      homeOf,
+      delivered,
+      log: log.child('auth'),
+    }),
+    startDictServer({
+      socketPath: paths.dictSocket,
+      dictionary: createMetadata({
+        tokens: (address) => store.tokens(address, today()),
+        addToken: (address, token) => store.addToken(address, token, today()),
+        serverEntry,
+      }),
+      log: log.child('dict'),
+    }),
+    startQuotaWarningServer({ socketPath: paths.quotaSocket, nearlyFull, log: expiryLog }),
+  ]);
+  for (const server of started) stack.use(server);
+
+  const daily = expiry.runDaily(stop.signal);
+  const running = stack.move();
+  return {
+    async reload() {
+      const next = parseConfigText(await readFile(paths.config, 'utf8'));
+      filter = await loadFilter(next);
+      config = next;
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await daily;
+      await running.disposeAsync();
+    },
+  };
+}
+
+/** A supervisor that waits longer than this kills. */
+const shutdownTimeoutMs = 2000;
+
+/** Runs until SIGTERM or SIGINT. */
+async function run(): Promise<void> {
+  const log = createLog('relay', (line) => process.stdout.write(`${line}\n`));
+  const relay = await startRelay({ paths: devicePaths, gatewayUrl, log });
+  log.info('ready', { afterMs: Math.round(performance.now()) });
+  process.on('SIGHUP', () => {
+    relay.reload().then(
+      () => log.info('reloaded'),
+      (error: unknown) => log.error('reload failed', { reason: messageOf(error) }),
+    );
+  });
+  const stop = () => {
+    setTimeout(() => process.exit(1), shutdownTimeoutMs).unref();
+    relay[Symbol.asyncDispose]().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error('stop failed', { reason: messageOf(error) });
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+if (import.meta.main) await run();
