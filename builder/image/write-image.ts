@@ -1,0 +1,94 @@
+/**
+ * Writes the image of a disk. It grows under another name and takes its own when it is whole and on the
+ * disk, so what bears the name is never half an image.
+ */
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { encodeGpt } from '../../appliance/disk/gpt.ts';
+import type { FatPlan } from '../formats/fat/plan.ts';
+import { writeFat32 } from '../formats/fat/write.ts';
+import { encodeHybridMbr } from '../formats/mbr.ts';
+import { createSparseFile, type ImageSink, sinkWindow } from '../formats/sparse-file.ts';
+import type { Content } from '../formats/tree.ts';
+import type { DiskPlan, PlannedPartition } from './plan-disk.ts';
+
+const sectorBytes = 512;
+
+export interface ImageParts {
+  /** For a BIOS; without it none starts from the disk. */
+  readonly mbrCode?: Uint8Array | undefined;
+  readonly boot: FatPlan;
+  /** The squashfs of slot a; slot b and DATA stay empty. */
+  readonly root: Content;
+}
+
+/**
+ * Writes `path`, replacing what was there once all is well. After a failure or an abort nothing is left of
+ * it, and what was there before still is.
+ * @throws RangeError when the root does not fit; the system's error (ENOSPC …); what the signal was aborted with
+ */
+export async function writeImage(
+  path: string,
+  disk: DiskPlan,
+  parts: ImageParts,
+  signal: AbortSignal,
+): Promise<void> {
+  if (parts.root.sizeBytes > disk.rootA.sizeBytes) {
+    throw new RangeError(
+      `The root has ${parts.root.sizeBytes} bytes, and its partition ${disk.rootA.sizeBytes}: leave packages out, or raise rootBytes in appliance/contract/disk-layout.ts`,
+    );
+  }
+  signal.throwIfAborted();
+  const partial = `${path}.partial`;
+  try {
+    await using file = await createSparseFile(partial, disk.sizeBytes);
+    await writeDisk(file, disk, parts, signal);
+    await file.sync();
+    signal.throwIfAborted();
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  await rename(partial, path);
+  await syncDirectory(dirname(path));
+}
+
+async function writeDisk(
+  sink: ImageSink,
+  disk: DiskPlan,
+  parts: ImageParts,
+  signal: AbortSignal,
+): Promise<void> {
+  const { boot, rootA, rootB, data, diskGuid, diskSignature, sizeBytes } = disk;
+  const fat32 = { firstSector: boot.firstSector, sectorCount: boot.sizeBytes / sectorBytes };
+  const { mbrCode: bootCode } = parts;
+  await sink.writeAt(0, encodeHybridMbr({ fat32, diskSignature, ...(bootCode && { bootCode }) }));
+  const partitions = [boot, rootA, rootB, data];
+  const { primary, backup } = encodeGpt({ diskSizeBytes: sizeBytes, diskGuid, partitions });
+  for (const copy of [primary, backup]) await sink.writeAt(copy.firstSector * sectorBytes, copy.bytes);
+  await writeFat32(parts.boot, partitionSink(sink, boot), signal);
+  await writeContent(parts.root, partitionSink(sink, rootA), signal);
+}
+
+function partitionSink(sink: ImageSink, { startBytes, sizeBytes }: PlannedPartition): ImageSink {
+  return sinkWindow(sink, startBytes, sizeBytes);
+}
+
+async function writeContent(content: Content, sink: ImageSink, signal: AbortSignal): Promise<void> {
+  let position = 0;
+  for await (const chunk of content.read(signal)) {
+    signal.throwIfAborted();
+    await sink.writeAt(position, chunk);
+    position += chunk.length;
+  }
+  if (position !== content.sizeBytes) {
+    throw new Error(`The root has ${position} bytes, not the ${content.sizeBytes} it was said to have`);
+  }
+}
+
+/** So that the new name survives a power cut. Windows opens no directories, and has no need of it. */
+async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  await using directory = await open(path, 'r');
+  await directory.sync();
+}
