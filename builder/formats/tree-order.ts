@@ -34,12 +34,9 @@ export function orderTree(entries: Iterable<TreeEntry>): readonly TreeName[] {
     if (byPath.has(entry.path)) throw new RangeError(`Tree entry "${entry.path}" is there twice`);
     byPath.set(entry.path, entry);
   }
-  const sorted = [...byPath.keys()]
-    .map((path) => ({ path, bytes: Buffer.from(path) }))
-    .sort((one, other) => one.bytes.compare(other.bytes));
   const inodes = new Map<InodeEntry, { entry: InodeEntry; paths: string[] }>();
   const names: TreeName[] = [];
-  for (const { path } of sorted) {
+  for (const { path } of sortByPath(byPath.values())) {
     assertParent(path, byPath);
     const entry = resolve(path, byPath);
     let inode = inodes.get(entry);
@@ -48,6 +45,13 @@ export function orderTree(entries: Iterable<TreeEntry>): readonly TreeName[] {
     names.push({ path, inode });
   }
   return names;
+}
+
+/** Sorted by the bytes of the path, as the kernel and other tools compare names (UTF-16 order differs). */
+export function sortByPath<Item extends { readonly path: string }>(items: Iterable<Item>): Item[] {
+  return Array.from(items, (item) => ({ item, bytes: Buffer.from(item.path) }))
+    .sort((one, other) => one.bytes.compare(other.bytes))
+    .map(({ item }) => item);
 }
 
 /** The path of the directory `path` is in. */
