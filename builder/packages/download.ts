@@ -8,6 +8,7 @@ import { fetchBlob, type FetchContext } from './fetch.ts';
 import type { Lock, LockedPackage, LockedSuite } from './lockfile.ts';
 import { type Mirrors, snapshotUrls } from './mirror.ts';
 import { fetchNpmPackage, npmDigest, type NpmCommand } from './npm.ts';
+import { forgetUnpacked } from './unpack.ts';
 
 export interface DownloadOptions {
   readonly cache: PackageCache;
@@ -15,7 +16,7 @@ export interface DownloadOptions {
   /** Base URL of an archive of old states, for what the mirrors have no more. */
   readonly snapshots?: string | undefined;
   readonly offline: boolean;
-  /** Hash again what is cached. */
+  /** Hash again what is cached, and unpack it again. */
   readonly recheck: boolean;
   /** For npm. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -53,7 +54,12 @@ export async function downloadLocked(
   const { cache, offline, recheck } = options;
   const { signal } = context;
   const jobs = jobsOf(lock, options);
-  if (recheck) for (const { claim } of jobs) await cache.recheckBlob(claim.digest, signal);
+  if (recheck) {
+    for (const { claim } of jobs) {
+      await cache.recheckBlob(claim.digest, signal);
+      await forgetUnpacked(cache, claim.digest);
+    }
+  }
   const found = await Promise.all(jobs.map(({ claim }) => cache.hasBlob(claim)));
   const missing = jobs.filter((_, index) => found[index] === false);
   if (missing.length > 0 && offline) {
