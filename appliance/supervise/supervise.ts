@@ -30,7 +30,7 @@ export interface SupervisionOptions {
 
 export class Supervision {
   readonly #options: SupervisionOptions;
-  readonly #services: readonly Service[];
+  readonly #services: Service[];
   readonly #jobs: readonly Job[];
   readonly #runners = new Map<string, ServiceRunner>();
   readonly #logs = new Map<string, ServiceLog>();
@@ -41,58 +41,76 @@ export class Supervision {
   /** @throws RangeError when the table makes no sense (plan.ts) */
   constructor(services: readonly Service[], jobs: readonly Job[], options: SupervisionOptions) {
     startOrder(services);
-    this.#services = services;
+    this.#services = [...services];
     this.#jobs = jobs;
     this.#options = options;
   }
 
   /** Starts everything and returns at once; `firstReady` tells when it runs. */
   async start(): Promise<void> {
-    const { runDirectory, logDirectory, clock, log, containment, onChange = () => {} } = this.#options;
-    const fifoDirectory = join(runDirectory, 'log');
-    const recordsDirectory = join(runDirectory, 'services');
+    const { runDirectory, logDirectory, clock, log, containment } = this.#options;
     // 0711: a service may reopen the FIFO it was given, and list nothing.
-    mkdirSync(fifoDirectory, { recursive: true, mode: 0o711 });
-    mkdirSync(recordsDirectory, { recursive: true, mode: 0o700 });
+    mkdirSync(join(runDirectory, 'log'), { recursive: true, mode: 0o711 });
+    mkdirSync(join(runDirectory, 'services'), { recursive: true, mode: 0o700 });
     if (logDirectory !== undefined) await mkdir(logDirectory, { recursive: true, mode: 0o750 });
-
-    const programs = [...this.#services, ...this.#jobs];
-    const fifo = (name: string): string => join(fifoDirectory, `${name}.fifo`);
-    makeFifos(programs.map(({ name }) => fifo(name)));
-    for (const { name, logGid } of programs) {
-      if (logGid !== undefined) shareFifo(fifo(name), logGid);
-      const serviceLog = new ServiceLog(clock, this.#options.logLimits ?? defaultLogLimits);
-      this.#logs.set(name, serviceLog);
-      if (logDirectory !== undefined) await serviceLog.open(join(logDirectory, `${name}.log`));
-      this.#pipes.push(
-        readFifo(fifo(name), (line) => {
-          serviceLog.push(line);
-          this.#runners.get(name)?.onLine(line);
-        }),
-      );
-    }
-
-    for (const service of startOrder(this.#services).flat()) {
-      const { backOffScheduleMs, healthyAfterMs, healthEveryMs } = this.#options;
-      const runner = new ServiceRunner(service, {
-        clock,
-        log,
-        containment,
-        fifo: fifo(service.name),
-        recordsDirectory,
-        onChange,
-        ...(backOffScheduleMs === undefined ? {} : { backOffScheduleMs }),
-        ...(healthyAfterMs === undefined ? {} : { healthyAfterMs }),
-        ...(healthEveryMs === undefined ? {} : { healthEveryMs }),
-      });
-      this.#runners.set(service.name, runner);
-      runner.start(service.needs.map((need) => this.#runners.get(need)?.firstReady ?? Promise.resolve()));
-    }
+    const services = startOrder(this.#services).flat();
+    makeFifos([...services, ...this.#jobs].map(({ name }) => this.#fifo(name)));
+    for (const program of [...services, ...this.#jobs]) await this.#openLog(program);
+    for (const service of services) this.#launch(service);
     this.#runningJobs = Promise.all(
       this.#jobs.map((job) =>
-        runJob(job, { clock, log, containment, fifo: fifo(job.name), signal: this.#stop.signal }),
+        runJob(job, { clock, log, containment, fifo: this.#fifo(job.name), signal: this.#stop.signal }),
       ),
     );
+  }
+
+  /**
+   * Starts one more service, after `start`.
+   * @throws RangeError as the constructor does
+   */
+  async add(service: Service): Promise<void> {
+    startOrder([...this.#services, service]);
+    if (this.#stop.signal.aborted) return;
+    this.#services.push(service);
+    makeFifos([this.#fifo(service.name)]);
+    await this.#openLog(service);
+    this.#launch(service);
+  }
+
+  #fifo(name: string): string {
+    return join(this.#options.runDirectory, 'log', `${name}.fifo`);
+  }
+
+  async #openLog({ name, logGid }: Pick<Service, 'name' | 'logGid'>): Promise<void> {
+    const { clock, logDirectory, logLimits = defaultLogLimits } = this.#options;
+    if (logGid !== undefined) shareFifo(this.#fifo(name), logGid);
+    const serviceLog = new ServiceLog(clock, logLimits);
+    this.#logs.set(name, serviceLog);
+    if (logDirectory !== undefined) await serviceLog.open(join(logDirectory, `${name}.log`));
+    this.#pipes.push(
+      readFifo(this.#fifo(name), (line) => {
+        serviceLog.push(line);
+        this.#runners.get(name)?.onLine(line);
+      }),
+    );
+  }
+
+  #launch(service: Service): void {
+    const { clock, log, containment, runDirectory, onChange = () => {} } = this.#options;
+    const { backOffScheduleMs, healthyAfterMs, healthEveryMs } = this.#options;
+    const runner = new ServiceRunner(service, {
+      clock,
+      log,
+      containment,
+      fifo: this.#fifo(service.name),
+      recordsDirectory: join(runDirectory, 'services'),
+      onChange,
+      ...(backOffScheduleMs === undefined ? {} : { backOffScheduleMs }),
+      ...(healthyAfterMs === undefined ? {} : { healthyAfterMs }),
+      ...(healthEveryMs === undefined ? {} : { healthEveryMs }),
+    });
+    this.#runners.set(service.name, runner);
+    runner.start(service.needs.map((need) => this.#runners.get(need)?.firstReady ?? Promise.resolve()));
   }
 
   /** Settles when every service has been ready once. */

@@ -1,0 +1,79 @@
+/** The self-signed certificate of the first second, and of relays that nobody vouches for. */
+import { generateKeyPair, randomBytes, X509Certificate, createPrivateKey } from 'node:crypto';
+import { promisify } from 'node:util';
+import { type Domain, plainDomain } from '../contract/domain.ts';
+
+/** No clock that is right is earlier, and a board that believes it is 2024 must not find it in the future. */
+const notBefore = new Date(Date.UTC(2024, 0, 1));
+const lifetimeYears = 10;
+
+export interface KeyAndCertificate {
+  readonly keyPem: string;
+  readonly certificatePem: string;
+}
+
+/** Names the certificate is for: the domain itself, and what a chatmail relay serves under it. */
+export function certificateNames(domain: Domain): readonly string[] {
+  if (domain.kind === 'ip') return [domain.address];
+  // X.520 names and most verifiers want no underscore below; the subject itself has no choice.
+  if (domain.name.startsWith('_')) return [domain.name];
+  return [domain.name, `www.${domain.name}`, `mta-sts.${domain.name}`];
+}
+
+/** True when the pair belongs together, covers the domain, and is not about to end. */
+export function isUsableCertificate(
+  { keyPem, certificatePem }: KeyAndCertificate,
+  domain: Domain,
+  nowMs: number,
+): boolean {
+  try {
+    const certificate = new X509Certificate(certificatePem);
+    if (!certificate.checkPrivateKey(createPrivateKey(keyPem))) return false;
+    const covers =
+      domain.kind === 'ip'
+        ? certificate.checkIP(domain.address) !== undefined
+        : (certificate.subjectAltName ?? '').split(', ').includes(`DNS:${domain.name}`);
+    // One from an authority is renewed by the ACME client; here only that it is for us.
+    const isOwn = certificate.issuer === certificate.subject;
+    return covers && (!isOwn || Date.parse(certificate.validTo) > nowMs);
+  } catch {
+    return false;
+  }
+}
+
+/** Makes an RSA-2048 key and a certificate for it, valid from 2024 until ten years from `nowMs`. */
+export async function makeSelfSigned(domain: Domain, nowMs: number): Promise<KeyAndCertificate> {
+  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
+  // Loaded only here: it is large, and a certificate is made once in a device's life.
+  const { default: forge } = await import('node-forge');
+  const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString());
+  const certificate = forge.pki.createCertificate();
+  certificate.publicKey = forge.pki.setRsaPublicKey(key.n, key.e);
+  // RFC 5280 §4.1.2.2: positive, at most 20 octets.
+  certificate.serialNumber = `01${randomBytes(15).toString('hex')}`;
+  certificate.validity.notBefore = notBefore;
+  const notAfter = new Date(Math.max(nowMs, notBefore.getTime()));
+  notAfter.setUTCFullYear(notAfter.getUTCFullYear() + lifetimeYears);
+  certificate.validity.notAfter = notAfter;
+  // RFC 5280 ub-common-name: 64 characters.
+  const subject = [{ name: 'commonName', value: plainDomain(domain).slice(0, 64) }];
+  certificate.setSubject(subject);
+  certificate.setIssuer(subject);
+  certificate.setExtensions([
+    { name: 'basicConstraints', cA: false },
+    { name: 'keyUsage', digitalSignature: true, keyEncipherment: true, critical: true },
+    { name: 'extKeyUsage', serverAuth: true, clientAuth: true },
+    {
+      name: 'subjectAltName',
+      // GeneralName: 2 is a DNS name, 7 an IP address (RFC 5280 §4.2.1.6).
+      altNames: certificateNames(domain).map((name) =>
+        domain.kind === 'ip' ? { type: 7, ip: name } : { type: 2, value: name },
+      ),
+    },
+  ]);
+  certificate.sign(key, forge.md.sha256.create());
+  return {
+    keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    certificatePem: forge.pki.certificateToPem(certificate).replaceAll('\r\n', '\n'),
+  };
+}

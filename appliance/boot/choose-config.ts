@@ -1,0 +1,80 @@
+/** Which configuration is in force: the seed when it is valid, the last good one otherwise. Pure. */
+import { createPrivateKey } from 'node:crypto';
+import { ConfigError, messageOf } from '../base/errors.ts';
+import { type Config, parseConfigText } from '../contract/config.ts';
+
+export interface ConfigProblem {
+  /** Where: `line 3`, `mail.quotaBytes`. */
+  readonly path: string;
+  readonly message: string;
+  readonly fix: string;
+}
+
+export type ConfigChoice =
+  | {
+      readonly kind: 'chosen';
+      readonly config: Config;
+      readonly source: 'seed' | 'last-good';
+      /** What is wrong with the seed, when it was not taken. */
+      readonly problem?: ConfigProblem;
+    }
+  | { readonly kind: 'none'; readonly problem: ConfigProblem };
+
+const minRsaBits = 1024;
+
+/**
+ * @param seedText the seed, or undefined when there is none
+ * @param lastGoodText what was written down at the last good boot, or undefined
+ */
+export function chooseConfig(seedText: string | undefined, lastGoodText: string | undefined): ConfigChoice {
+  let problem: ConfigProblem;
+  try {
+    if (seedText !== undefined) return { kind: 'chosen', config: readConfig(seedText), source: 'seed' };
+    problem = {
+      path: 'chatmail.json',
+      message: 'There is no configuration on the BOOT partition',
+      fix: 'Put chatmail.json on the first partition of the disk, with at least {"domain":"chat.example.org"}',
+    };
+  } catch (error) {
+    problem = describe(error);
+  }
+  try {
+    if (lastGoodText !== undefined) {
+      return { kind: 'chosen', config: readConfig(lastGoodText), source: 'last-good', problem };
+    }
+  } catch {
+    // An older version's, or damaged: the seed's problem is the one a person can mend.
+  }
+  return { kind: 'none', problem };
+}
+
+/** @throws ConfigError */
+function readConfig(text: string): Config {
+  const config = parseConfigText(text);
+  const { dkimKey } = config.secrets;
+  if (dkimKey !== undefined) checkDkimKey(dkimKey);
+  return config;
+}
+
+function checkDkimKey(pem: string): void {
+  const refuse = (why: string): ConfigError =>
+    new ConfigError(
+      'secrets.dkimKey',
+      `secrets.dkimKey ${why}`,
+      'Give an RSA private key of 2048 bits as PKCS#8 PEM, or leave it out to have one made',
+    );
+  let bits: number | undefined;
+  try {
+    const key = createPrivateKey(pem);
+    bits = key.asymmetricKeyType === 'rsa' ? key.asymmetricKeyDetails?.modulusLength : undefined;
+  } catch (error) {
+    throw refuse(`cannot be read: ${messageOf(error)}`);
+  }
+  if (bits === undefined) throw refuse('is not an RSA key');
+  if (bits < minRsaBits) throw refuse(`has ${bits} bits, fewer than ${minRsaBits}`);
+}
+
+function describe(error: unknown): ConfigProblem {
+  if (error instanceof ConfigError) return { path: error.path, message: error.message, fix: error.fix };
+  return { path: '(document)', message: messageOf(error), fix: 'Mend chatmail.json and start again' };
+}

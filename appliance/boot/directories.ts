@@ -1,0 +1,92 @@
+/** The directories that must be there before services start, with owners and modes. */
+import { chmod, chown, mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { paths } from '../contract/paths.ts';
+import { groups, users } from '../contract/users.ts';
+
+export interface Directory {
+  readonly path: string;
+  readonly uid: number;
+  readonly gid: number;
+  /** With setuid, setgid and sticky bits. */
+  readonly mode: number;
+}
+
+type User = keyof typeof users;
+type Group = keyof typeof groups;
+
+const directory = (path: string, user: User, group: Group, mode: number): Directory => ({
+  path,
+  uid: users[user].uid,
+  gid: groups[group],
+  mode,
+});
+
+/** Of Postfix's queue (postfix-files): who may enter what. */
+const queueDirectories: readonly Directory[] = [
+  directory(paths.postfixQueue, 'root', 'root', 0o755),
+  ...[
+    'active',
+    'bounce',
+    'corrupt',
+    'defer',
+    'deferred',
+    'flush',
+    'hold',
+    'incoming',
+    'private',
+    'saved',
+    'trace',
+  ].map((name) => directory(join(paths.postfixQueue, name), 'postfix', 'root', 0o700)),
+  directory(join(paths.postfixQueue, 'maildrop'), 'postfix', 'postdrop', 0o730),
+  directory(join(paths.postfixQueue, 'public'), 'postfix', 'postdrop', 0o710),
+  directory(join(paths.postfixQueue, 'pid'), 'root', 'root', 0o755),
+];
+
+/** On DATA, parents first. */
+export const dataDirectories: readonly Directory[] = [
+  directory(paths.data, 'root', 'root', 0o755),
+  directory(dirname(paths.lastGoodConfig), 'root', 'root', 0o700),
+  directory(paths.logs, 'root', 'root', 0o750),
+  directory(paths.mail, 'vmail', 'vmail', 0o700),
+  directory(dirname(paths.accountsDatabase), 'relay', 'relay', 0o700),
+  directory(dirname(paths.dkimKey), 'relay', 'relay', 0o700),
+  directory(dirname(paths.tlsCertificate), 'root', 'root', 0o755),
+  directory(dirname(paths.sshHostKey), 'edge', 'edge', 0o700),
+  directory(users.edge.home, 'edge', 'edge', 0o700),
+  directory(dirname(paths.postfixQueue), 'root', 'root', 0o755),
+  ...queueDirectories,
+  directory(paths.postfixData, 'postfix', 'postfix', 0o700),
+  directory(paths.dovecotState, 'root', 'root', 0o755),
+  directory(dirname(paths.lastTime), 'root', 'root', 0o755),
+  directory(paths.chronyState, 'chrony', 'chrony', 0o750),
+  directory(paths.unboundState, 'unbound', 'unbound', 0o750),
+];
+
+/** On tmpfs, parents first. */
+export const runDirectories: readonly Directory[] = [
+  directory(dirname(paths.config), 'root', 'root', 0o755),
+  directory(paths.supervisorRun, 'root', 'root', 0o755),
+  directory(paths.postfixConfig, 'root', 'root', 0o755),
+  directory(paths.dovecotConfig, 'root', 'root', 0o755),
+  directory(paths.unboundConfig, 'unbound', 'unbound', 0o755),
+  // chronyd refuses to put its socket into a directory that others may enter.
+  directory(paths.chronyConfig, 'chrony', 'chrony', 0o750),
+  directory(paths.networkRun, 'root', 'root', 0o755),
+  directory('/run/dovecot', 'root', 'root', 0o755),
+  directory(dirname(dirname(paths.milterSocket)), 'root', 'root', 0o755),
+  // setgid: the sockets that the relay makes there belong to the group that may use them.
+  directory(dirname(paths.milterSocket), 'relay', 'postfix', 0o2750),
+  directory(dirname(paths.authSocket), 'relay', 'dovecot', 0o2750),
+];
+
+/** Makes what is missing and mends owners and modes; never descends into what is there. */
+export async function ensureDirectories(directories: readonly Directory[]): Promise<void> {
+  for (const { path, uid, gid, mode } of directories) {
+    await mkdir(path, { recursive: true });
+    const now = await stat(path);
+    if (now.uid !== uid || now.gid !== gid) await chown(path, uid, gid);
+    // chown(2) clears the setgid bit, so the mode comes last.
+    if ((now.mode & 0o7777) !== mode || now.uid !== uid || now.gid !== gid) await chmod(path, mode);
+  }
+}

@@ -1,0 +1,111 @@
+/** The status screen as text. Pure: state in, lines out. */
+import type { ConfigProblem } from '../boot/choose-config.ts';
+import type { ServiceStatus } from '../supervise/service.ts';
+
+export interface ScreenState {
+  /** `chat.example.org`, or why there is none. */
+  readonly title: string;
+  readonly addresses: readonly string[];
+  readonly services: readonly ServiceStatus[];
+  /** Undefined where somebody else keeps the time. */
+  readonly clockOk: boolean | undefined;
+  readonly disk: { readonly usedBytes: number; readonly totalBytes: number } | undefined;
+  /** What is wrong, each with what to do about it. */
+  readonly problems: readonly ConfigProblem[];
+  readonly notes: readonly string[];
+  /** Undefined until accounts can be made. */
+  readonly inviteUri: string | undefined;
+}
+
+/** DATA this full is a problem: Postfix refuses mail soon after. */
+export const diskFullShare = 0.95;
+
+/** The screen's text, without the QR code. */
+export function statusLines(state: ScreenState): readonly string[] {
+  const { title, addresses, services, clockOk, disk, notes, inviteUri } = state;
+  const lines = [`Chatmail relay ${title}`, ''];
+  lines.push(
+    `Address  ${addresses.length === 0 ? 'none yet: is the network cable plugged in?' : ''}`.trimEnd(),
+  );
+  lines.push(...addresses.map((address) => `  ${address}`));
+  lines.push('', 'Services');
+  if (services.length === 0) lines.push('  none are running');
+  for (const { name, state: is, reason, failures } of services) {
+    const why = reason === undefined ? '' : `: ${reason}${failures > 1 ? `, ${failures} times` : ''}`;
+    lines.push(`  ${name.padEnd(9)} ${is === 'running' ? 'ok' : is}${why}`);
+  }
+  lines.push('');
+  if (clockOk !== undefined) lines.push(`Clock    ${clockOk ? 'ok' : 'not set by the network yet'}`);
+  if (disk !== undefined) lines.push(`Disk     ${describeDisk(disk)}`);
+  for (const { path, message, fix } of allProblems(state)) {
+    lines.push('', `PROBLEM  ${message}${message.includes(path) ? '' : ` (${path})`}`, `  -> ${fix}`);
+  }
+  for (const note of notes) lines.push('', `Note     ${note}`);
+  if (inviteUri !== undefined) lines.push('', 'To get an account, scan with Delta Chat:', inviteUri);
+  return lines;
+}
+
+function allProblems({ problems, disk }: ScreenState): readonly ConfigProblem[] {
+  if (disk === undefined || disk.usedBytes < disk.totalBytes * diskFullShare) return problems;
+  const full = {
+    path: 'disk',
+    message: 'The disk is full: mail is refused for the time being',
+    fix: 'Set mail.deleteAfterDays or mail.quotaBytes lower in chatmail.json, or move to a larger disk',
+  };
+  return [...problems, full];
+}
+
+function describeDisk({ usedBytes, totalBytes }: { usedBytes: number; totalBytes: number }): string {
+  const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
+  const percent = totalBytes === 0 ? 0 : Math.round((100 * usedBytes) / totalBytes);
+  return `${percent} % of ${gigabytes(totalBytes)} GB used`;
+}
+
+/** What makes a screen worth printing again: the disk's last per cents do not. */
+export function screenKey({ services, disk, ...rest }: ScreenState): string {
+  const isFull = disk !== undefined && disk.usedBytes >= disk.totalBytes * diskFullShare;
+  return JSON.stringify([
+    { ...rest, inviteUri: rest.inviteUri !== undefined },
+    isFull,
+    services.map(({ name, state, reason }) => [name, state, reason]),
+  ]);
+}
+
+/** Black on white whatever the terminal's colours: a scanner wants the code that way round. */
+const codeColours = '\u001B[30;107m';
+const plainColours = '\u001B[0m';
+
+/**
+ * The screen for a terminal of `columns` by `rows`: the code beside the text where both fit, below it
+ * otherwise. Long lines are cut, not wrapped, beside the code.
+ */
+export function layOut(
+  text: readonly string[],
+  code: readonly string[],
+  { columns }: { readonly columns: number },
+): readonly string[] {
+  const codeWidth = Math.max(0, ...code.map((line) => line.length));
+  const coloured = code.map((line) => `${codeColours}${line}${plainColours}`);
+  if (codeWidth === 0) return text;
+  const textWidth = columns - codeWidth - 3;
+  if (textWidth < 36) return [...text, ...coloured];
+  const wrapped = text.flatMap((line) => wrap(line, textWidth));
+  const height = Math.max(wrapped.length, code.length);
+  return Array.from({ length: height }, (_, index) => {
+    const left = (wrapped[index] ?? '').padEnd(textWidth);
+    return ` ${left} ${coloured[index] ?? ''}`.trimEnd();
+  });
+}
+
+/** Breaks at spaces where there are any in the last half of the line. */
+function wrap(line: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  let rest = line;
+  while (rest.length > width) {
+    const space = rest.lastIndexOf(' ', width);
+    const end = space > width / 2 ? space : width;
+    lines.push(rest.slice(0, end));
+    rest = `  ${rest.slice(end).trimStart()}`;
+  }
+  return [...lines, rest];
+}

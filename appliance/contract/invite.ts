@@ -1,0 +1,72 @@
+/**
+ * What a Delta Chat user scans to get an account.
+ *
+ * A relay whose certificate an authority vouches for needs its name only: the client makes up the account
+ * (`dcaccount:`). Clients check certificates strictly in that scheme, so a relay nobody vouches for gives
+ * everything away itself (`dclogin:`, facts/mesh.md §2): servers, ports, and ic=3, "accept invalid
+ * certificates". Without servers clients would look up imap.[192.0.2.1] for a minute.
+ */
+import { type Domain, isSelfSigned, mailDomain, plainDomain } from './domain.ts';
+import { ports } from './ports.ts';
+
+/** Fresh for every invitation: who scans it first owns it. */
+export interface InviteAccount {
+  readonly localpart: string;
+  readonly password: string;
+}
+
+export const inviteLocalpartLength = 9;
+export const invitePasswordLength = 22;
+/** Without what people confuse: a code is sometimes typed. */
+const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789';
+
+/**
+ * Makes up an account from random bytes, one a character; 32 letters make every byte equally good.
+ * @throws RangeError when there are too few
+ */
+export function makeInviteAccount(
+  random: Uint8Array,
+  localpartLength = inviteLocalpartLength,
+): InviteAccount {
+  if (random.length < localpartLength + invitePasswordLength) {
+    throw new RangeError(`${localpartLength + invitePasswordLength} random bytes are needed`);
+  }
+  const text = Array.from(random, (byte) => alphabet[byte % alphabet.length] ?? '').join('');
+  return {
+    localpart: text.slice(0, localpartLength),
+    password: text.slice(localpartLength, localpartLength + invitePasswordLength),
+  };
+}
+
+/** @param account needed for a relay that is self-signed, unused for others */
+export function inviteUri(domain: Domain, account: InviteAccount): string {
+  if (!isSelfSigned(domain)) return `dcaccount:${plainDomain(domain)}`;
+  const host = plainDomain(domain);
+  return dcloginUri(domain, account, { host, imaps: ports.imaps, submissions: ports.submissions });
+}
+
+/**
+ * An invitation that names the servers, for a relay that is reached under another name or by other ports
+ * than its own, with any certificate.
+ * @param servers `host` is a name, or an address without brackets
+ */
+export function dcloginUri(
+  domain: Domain,
+  { localpart, password }: InviteAccount,
+  servers: { readonly host: string; readonly imaps: number; readonly submissions: number },
+): string {
+  const query = [
+    ['p', password],
+    ['v', '1'],
+    ['ih', servers.host],
+    ['ip', String(servers.imaps)],
+    ['is', 'ssl'],
+    ['sh', servers.host],
+    ['sp', String(servers.submissions)],
+    ['ss', 'ssl'],
+    ['ic', '3'],
+  ].map(([key, value]) => `${key}=${value}`);
+  // Clients write an IPv6 literal without its tag (facts/mesh.md §2).
+  const address = `${localpart}@${mailDomain(domain).replace('[IPv6:', '[')}`;
+  return `dclogin:${address}?${query.join('&')}`;
+}

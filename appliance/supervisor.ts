@@ -1,0 +1,248 @@
+/**
+ * The supervisor process: brings the machine up, runs the services, shows how things are, and takes it all
+ * down in good order. Wiring only.
+ *
+ *     supervisor.js [--in-namespace]
+ *
+ * `--in-namespace`: in a mount and network namespace that somebody else has made, with /data, /run and /tmp
+ * mounted: leaves disks, network, clock, watchdog and kernel settings alone. Nothing else differs.
+ */
+import { randomBytes } from 'node:crypto';
+import { readlinkSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { systemClock } from './base/clock.ts';
+import { messageOf } from './base/errors.ts';
+import { createLog } from './base/log.ts';
+import { startUp } from './boot/start-up.ts';
+import { keepSavingTime, saveTime } from './clock/clock-keeper.ts';
+import { isSynchronised } from './clock/synchronised.ts';
+import { diskUse, ownAddresses } from './console/machine-state.ts';
+import { openConsoles, standardOutput } from './console/outputs.ts';
+import { StatusConsole } from './console/status-console.ts';
+import type { Config } from './contract/config.ts';
+import { plainDomain } from './contract/domain.ts';
+import { inviteUri, makeInviteAccount } from './contract/invite.ts';
+import { paths } from './contract/paths.ts';
+import { unmount } from './disk/mount.ts';
+import { applySysctls, bringUpInterface, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
+import { dhcpClient, machineSysctls } from './net/plan.ts';
+import { hostnameOf } from './render/locals.ts';
+import { controlEndpoints, jobs, services } from './services.ts';
+import { chooseContainment } from './supervise/containment.ts';
+import { startControlServer } from './supervise/control-server.ts';
+import { defaultLogLimits, ServiceLog } from './supervise/service-log.ts';
+import { Supervision } from './supervise/supervise.ts';
+import { startWatchdog } from './supervise/watchdog.ts';
+
+/** busybox init(8): what each signal to PID 1 means. */
+const initSignals = { reboot: 'SIGTERM', poweroff: 'SIGUSR2' } as const;
+/** A machine without a clock waits so long for the network's time before it serves. */
+const timeWaitMs = 10_000;
+const clockLookMs = 5000;
+/** What is left at the end must be written out by then. */
+const unmountTimeoutMs = 20_000;
+
+const { values: flags } = parseArgs({ options: { 'in-namespace': { type: 'boolean', default: false } } });
+const inNamespace = flags['in-namespace'];
+const clock = systemClock;
+const stop = new AbortController();
+const { signal } = stop;
+
+const ownLog = new ServiceLog(clock, { ...defaultLogLimits, maxFileBytes: 256 * 1024 });
+const log = createLog('supervisor', (line) => {
+  ownLog.push(line);
+  if (inNamespace) process.stdout.write(`${line}\n`);
+});
+
+/** Each namespace has its own services, and a respawned supervisor finds them again by the same name. */
+function containmentName(): string {
+  if (!inNamespace) return 'chatmail';
+  return `chatmail-${readlinkSync('/proc/self/ns/mnt').replace(/\D/g, '')}`;
+}
+
+async function run(): Promise<void> {
+  process.umask(0o022);
+  await mkdir(paths.supervisorRun, { recursive: true });
+  await writeFile(join(paths.supervisorRun, 'pid'), `${process.pid}\n`);
+  const stopped = new Promise<void>((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    process.once('SIGINT', () => resolve());
+  });
+
+  if (!inNamespace) {
+    await applySysctls(machineSysctls, log);
+    await bringUpLoopback({ clock, log, signal });
+    await writeResolvConf();
+  }
+  const started = await startUp({ inNamespace, clock, log, signal });
+  if (started.mustReboot) {
+    process.kill(1, initSignals.reboot);
+    return;
+  }
+  const { config, dataIsUsable, canServe } = started;
+  if (dataIsUsable) await ownLog.open(join(paths.logs, 'supervisor.log'));
+
+  let clockOk = inNamespace ? undefined : false;
+  const serveFromMs = clock.monotonicMs() + timeWaitMs;
+  const waitForTime = async (): Promise<boolean> => clockOk === true || clock.monotonicMs() > serveFromMs;
+  const containment = chooseContainment(containmentName(), clock);
+  log.info('started', { pid: process.pid, containment: containment.kind, canServe });
+  const supervision = new Supervision(
+    canServe ? services({ keepsTime: !inNamespace, ...(started.wasClockless ? { waitForTime } : {}) }) : [],
+    canServe && !inNamespace ? jobs : [],
+    {
+      clock,
+      log,
+      containment,
+      runDirectory: paths.supervisorRun,
+      logDirectory: dataIsUsable ? paths.logs : undefined,
+      onChange: () => statusConsole.notify(),
+    },
+  );
+
+  let invite: string | undefined;
+  const statusConsole = new StatusConsole({
+    clock,
+    signal,
+    outputs: inNamespace ? [standardOutput] : await openConsoles(signal),
+    readState: async (fresh) => {
+      if (fresh && config !== undefined) invite = makeInvite(config);
+      const status = supervision.status();
+      const serves = canServe && status.every(({ state }) => state === 'running');
+      return {
+        title: config === undefined ? '(not configured)' : plainDomain(config.domain),
+        addresses: ownAddresses(),
+        services: status,
+        clockOk,
+        disk: dataIsUsable ? await diskUse(paths.data) : undefined,
+        problems: started.problems,
+        notes: started.notes,
+        inviteUri: serves && config?.accounts.create === true ? invite : undefined,
+      };
+    },
+  });
+
+  await supervision.start();
+  const control = await startControlServer(controlEndpoints, async (request) => {
+    switch (request.request) {
+      case 'status':
+        return {
+          healthy: canServe && supervision.isHealthy,
+          services: supervision.status(),
+          clockOk: clockOk ?? null,
+          disk: (await diskUse(paths.data)) ?? null,
+          problems: started.problems,
+          notes: started.notes,
+        };
+      case 'logs': {
+        const lines =
+          request.service === 'supervisor'
+            ? ownLog.recent(request.lines)
+            : supervision.recentLines(request.service, request.lines);
+        if (lines === undefined) throw new Error(`There is no service ${request.service}`);
+        return lines;
+      }
+      case 'restart':
+        if (!supervision.restart(request.service)) throw new Error(`There is no service ${request.service}`);
+        return null;
+      case 'reload-certificates':
+        supervision.reloadCertificates();
+        return null;
+      case 'reboot':
+      case 'poweroff':
+        log.info(request.request);
+        // In a namespace PID 1 may be anybody: there only we end.
+        if (inNamespace) process.kill(process.pid, 'SIGTERM');
+        else process.kill(1, initSignals[request.request]);
+        return null;
+    }
+  });
+
+  const showing = statusConsole.run();
+  const background: Promise<unknown>[] = [showing];
+  if (canServe) {
+    background.push(
+      supervision.firstReady().then(async () => {
+        log.info('ready', { afterMs: Math.round(performance.now()) });
+        if (!signal.aborted) await statusConsole.ready();
+      }),
+    );
+  }
+  if (!inNamespace) {
+    background.push(network(config, supervision), watchClock());
+    if (dataIsUsable) {
+      background.push(keepSavingTime({ clock, log, signal, lastTimePath: paths.lastTime }));
+    }
+  }
+  const watchdog = inNamespace
+    ? undefined
+    : await startWatchdog({ clock, log, isHealthy: () => !canServe || supervision.isHealthy });
+
+  await stopped;
+  log.info('stopping');
+  stop.abort();
+  await control[Symbol.asyncDispose]();
+  await supervision.stop();
+  await Promise.allSettled(background);
+  if (!inNamespace && dataIsUsable) {
+    await saveTime({ clock, log, lastTimePath: paths.lastTime });
+  }
+  log.info('stopped');
+  await ownLog.flush();
+  if (!inNamespace && dataIsUsable) await unmount(paths.data, AbortSignal.timeout(unmountTimeoutMs));
+  await watchdog?.[Symbol.asyncDispose]();
+  await rm(join(paths.supervisorRun, 'pid'), { force: true });
+
+  /** Looks until the clock is set, then rarely. */
+  async function watchClock(): Promise<void> {
+    while (!signal.aborted) {
+      const now = await isSynchronised(signal);
+      if (now !== clockOk) {
+        clockOk = now;
+        statusConsole.notify();
+      }
+      await clock.sleep(now ? 12 * clockLookMs : clockLookMs, signal).catch(() => {});
+    }
+  }
+}
+
+function makeInvite(config: Config): string {
+  const { localpartMin, localpartMax } = config.accounts;
+  const length = Math.min(Math.max(localpartMin, 9), localpartMax);
+  return inviteUri(config.domain, makeInviteAccount(randomBytes(length + 22), length));
+}
+
+/** Even without a configuration the machine gets an address: the console shows it. */
+async function network(config: Config | undefined, supervision: Supervision): Promise<void> {
+  const settings = config?.network ?? { ipv4: 'dhcp', ipv6: 'auto', forwarders: [], ntpServers: [] };
+  try {
+    const name = await bringUpInterface(settings, { clock, log, signal });
+    const client = dhcpClient(name, settings, config === undefined ? 'chatmail' : hostnameOf(config));
+    if (client === undefined) return;
+    await supervision.add({
+      name: 'dhcp',
+      ...client,
+      needs: [],
+      ready: { kind: 'alive', forMs: 100 },
+      stopTimeoutMs: 2000,
+    });
+  } catch (error) {
+    if (!signal.aborted) log.error('network cannot be brought up', { error: messageOf(error) });
+  }
+}
+
+try {
+  await run();
+} catch (error) {
+  log.error('supervisor failed', {
+    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+  });
+  console.error(`chatmail: the supervisor cannot go on and starts again: ${messageOf(error)}`);
+  await ownLog.flush();
+  // init starts us again at once: not faster than a person can read.
+  await clock.sleep(5000);
+  process.exitCode = 1;
+}
+process.exit();
