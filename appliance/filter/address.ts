@@ -61,9 +61,9 @@ export function parseFromField(value: string): Address | null {
     const character = text[at] ?? '';
     if (character === '"' || character === '(') {
       const end = character === '"' ? endOfQuoted(text, at) : endOfComment(text, at);
-      // A quoted name is worth as much as an atom; a comment is worth a space.
+      // A quoted text may be a name but no part of an address, which a quote is not either; a comment is space.
       if (end === null) return null;
-      outside += character === '"' ? 'q' : ' ';
+      outside += character === '"' ? '"' : ' ';
       at = end;
     } else if (character === '<') {
       const end = text.indexOf('>', at);

@@ -4,18 +4,16 @@
  * holds its own peer back and nobody else.
  */
 import { once } from 'node:events';
-import { chmod, rm } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { messageOf, ProtocolError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { listenOnUnixSocket } from '../base/unix-listen.ts';
 import { decodeCommand, encodeReply, type Packet, PacketDecoder } from './codec.ts';
 import { type MilterHandler, type MilterLimits, MilterSession } from './session.ts';
 
 export interface MilterServerOptions extends MilterLimits {
-  /** Path of the unix socket. A stale one is replaced. */
+  /** Path of the unix socket, made with mode 0660 in the group of its directory. A stale one is replaced. */
   readonly path: string;
-  /** Permission bits of the socket; who may enter is the business of its directory. @default 0o666 */
-  readonly mode?: number;
   readonly handler: MilterHandler;
   readonly log: Log;
   /** Ends the server and every connection. */
@@ -33,7 +31,7 @@ export interface MilterServer extends AsyncDisposable {
 
 /** Listens; resolved once Postfix can connect. @throws a system error when the path cannot be bound */
 export async function startMilterServer(options: MilterServerOptions): Promise<MilterServer> {
-  const { path, mode = 0o666, maxConnections = 2000, log, signal } = options;
+  const { path, maxConnections = 2000, log, signal } = options;
   signal.throwIfAborted();
   const stop = new AbortController();
   const sockets = new Set<Socket>();
@@ -47,11 +45,8 @@ export async function startMilterServer(options: MilterServerOptions): Promise<M
   });
   server.maxConnections = maxConnections;
   server.on('drop', () => log.warn('milter-too-many-connections', { maxConnections }));
-  // Postfix or a previous run may have left the name behind: bind() would refuse it.
-  await rm(path, { force: true });
-  await listen(server, path);
+  await listenOnUnixSocket(server, path);
   server.on('error', (error) => log.error('milter-server', { error: messageOf(error) }));
-  await chmod(path, mode);
   const close = async (): Promise<void> => {
     if (stop.signal.aborted) return;
     signal.removeEventListener('abort', onAbort);
@@ -66,12 +61,6 @@ export async function startMilterServer(options: MilterServerOptions): Promise<M
   };
   signal.addEventListener('abort', onAbort, { once: true });
   return { close, [Symbol.asyncDispose]: close };
-}
-
-async function listen(server: Server, path: string): Promise<void> {
-  const listening = once(server, 'listening');
-  server.listen(path);
-  await listening;
 }
 
 async function serve(socket: Socket, options: MilterServerOptions, signal: AbortSignal): Promise<void> {
