@@ -132,7 +132,7 @@ export class MilterClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#socket.destroyed) this.#write([{ kind: 'quit' }]);
+    if (this.#socket.writable) this.#write([{ kind: 'quit' }]);
     this.#socket.destroySoon();
   }
 
@@ -172,13 +172,21 @@ export class MilterClient implements Disposable {
     this.#socket.write(Buffer.concat(commands.map((command) => encodeCommand(command))));
   }
 
+  async #nextChunk(): Promise<Buffer> {
+    const closed = 'The filter closed the connection';
+    const chunk = await this.#chunks.next().catch((cause: unknown) => {
+      throw new ProtocolError(closed, { cause });
+    });
+    if (chunk.done === true) throw new ProtocolError(closed);
+    return chunk.value;
+  }
+
   async #read(): Promise<Reply> {
     for (;;) {
       const reply = this.#replies.shift();
       if (reply !== undefined) return reply;
-      const chunk = await this.#chunks.next();
-      if (chunk.done === true) throw new ProtocolError('The filter closed the connection');
-      for (const packet of this.#decoder.push(chunk.value)) this.#replies.push(decodeReply(packet));
+      const chunk = await this.#nextChunk();
+      for (const packet of this.#decoder.push(chunk)) this.#replies.push(decodeReply(packet));
     }
   }
 }
