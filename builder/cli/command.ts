@@ -12,6 +12,8 @@ export interface CommandContext {
   readonly stderr: Writable & { readonly isTTY?: boolean | undefined; readonly columns?: number | undefined };
   /** Aborted on Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
+  /** Aborted on the second one: whoever takes time to stop properly stops at once. */
+  readonly force?: AbortSignal;
   readonly clock: () => Date;
 }
 

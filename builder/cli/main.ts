@@ -6,6 +6,7 @@ import { CliError, reportOf } from './errors.ts';
 /** Verbs are loaded when asked for, so that `--help` costs nothing. */
 const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   build: () => import('./commands/build.ts'),
+  run: () => import('./commands/run.ts'),
 };
 
 const overview = `chatmail-build: a domain name in, a bootable chatmail relay out
@@ -13,6 +14,9 @@ const overview = `chatmail-build: a domain name in, a bootable chatmail relay ou
 Build
   chatmail-build --domain chat.example.org        an image for a virtual machine (x86-64)
       [--target vm-x86_64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
+
+Try
+  chatmail-build run [IMAGE]                      boots it in QEMU, and says how to connect
 
 Every verb takes --help and --json (one JSON object a line on stdout).
 Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -67,7 +71,8 @@ export async function run(argv: readonly string[], context: CommandContext): Pro
 /** `run` for this process: its arguments, environment and signals. */
 export async function runProcess(): Promise<number> {
   const controller = new AbortController();
-  const interrupt = () => controller.abort();
+  const force = new AbortController();
+  const interrupt = () => (controller.signal.aborted ? force : controller).abort();
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
   try {
@@ -78,6 +83,7 @@ export async function runProcess(): Promise<number> {
       stdout: process.stdout,
       stderr: process.stderr,
       signal: controller.signal,
+      force: force.signal,
       clock: () => new Date(),
     });
   } finally {
