@@ -81,10 +81,22 @@ export async function resolveName(
     }
   }
   if (worst !== undefined) return worst;
+  // A resolver whose own questions go unanswered is silent longer than we wait: is it there at all?
+  if (name !== '' && (await anyResolverAnswers(context))) throw serversFail(name, rcodes.servFail);
   throw new LookupError(
     'no-resolver',
     `No DNS resolver answers this machine: ${problem}`,
     'Check the network, or name a resolver that answers with --resolver',
+  );
+}
+
+async function anyResolverAnswers(context: LookupContext): Promise<boolean> {
+  return resolveName('', 'NS', context).then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof LookupError) return false;
+      throw error;
+    },
   );
 }
 

@@ -15,7 +15,7 @@ import { canonicalValue } from '../../../appliance/dns/rdata.ts';
 export const updateKey = { name: 'update-key', secret: 'c2VjcmV0LW9mLXRoZS11cGRhdGUta2V5LWZvci10ZXN0cw==' };
 
 export interface RealServer {
-  readonly address: '127.0.0.1';
+  readonly address: string;
   readonly port: number;
   /** Of the HTTP API, where there is one. */
   readonly apiPort: number;
@@ -34,7 +34,8 @@ export function hasProgram(name: string): boolean {
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
@@ -54,13 +55,16 @@ ns1 IN A 127.0.0.1
 
 interface Launch {
   readonly directory: string;
+  /** 127.0.0.1 unless said otherwise. */
+  readonly address?: string;
   readonly port: number;
   readonly apiPort: number;
   readonly command: readonly [string, ...string[]];
   readonly probe: string;
 }
 
-async function launch({ directory, port, apiPort, command, probe }: Launch): Promise<RealServer> {
+export async function launch(options: Launch): Promise<RealServer> {
+  const { directory, address = '127.0.0.1', port, apiPort, command, probe } = options;
   const [program, ...args] = command;
   const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin` };
   const child = spawn(program, args, { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -70,14 +74,14 @@ async function launch({ directory, port, apiPort, command, probe }: Launch): Pro
   child.stderr.on('data', collect);
   const ask = (name: string, type: string) =>
     exchange(
-      { address: '127.0.0.1', port },
-      { ...emptyMessage, questions: [{ name, type, class: classes.in }] },
+      { address, port },
+      { ...emptyMessage, recursionDesired: true, questions: [{ name, type, class: classes.in }] },
       { signal: AbortSignal.timeout(5000), timeoutMs: 500, tcp: true },
     );
   const deadline = Date.now() + 20_000;
   for (;;) {
     const ready = await ask(probe, 'SOA').then(
-      (reply) => reply.authoritative,
+      (reply) => reply.authoritative || reply.recursionAvailable,
       () => false,
     );
     if (ready) break;
@@ -88,7 +92,7 @@ async function launch({ directory, port, apiPort, command, probe }: Launch): Pro
     await delay(50);
   }
   return {
-    address: '127.0.0.1',
+    address,
     port,
     apiPort,
     async truth(name, type) {
