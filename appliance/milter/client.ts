@@ -10,10 +10,10 @@ import {
   type ConnectCommand,
   decodeReply,
   encodeCommand,
-  PacketDecoder,
   protocolFlags,
   type Reply,
 } from './codec.ts';
+import { PacketDecoder } from './packet.ts';
 import type { HeaderField, MilterEdit } from './session.ts';
 
 /** What Postfix 3.10 offers: every action, every protocol flag. */

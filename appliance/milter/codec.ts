@@ -1,8 +1,6 @@
 /**
- * The milter wire format, protocol version 6: framing, every command (MTA to filter) and every reply (filter
- * to MTA), both ways. Pure and synchronous. Source: libmilter's mfdef.h and Postfix's milter8.c.
- *
- * A packet is `u32 length | u8 code | payload`, length counting code and payload, big-endian. Strings end with NUL.
+ * The milter wire format, protocol version 6: every command (MTA to filter) and every reply (filter to MTA),
+ * both ways. Pure and synchronous. Source: libmilter's mfdef.h and Postfix's milter8.c. Strings end with NUL.
  *
  *   command        code  payload                              reply          code  payload
  *   abort           A    –                                    accept          a    –
@@ -27,12 +25,7 @@
  * Text is kept as latin1, one character a byte, so that nothing is lost in either direction.
  */
 import { ProtocolError } from '../base/errors.ts';
-
-/**
- * The largest packet either side may send. Postfix sends at most 65,535 bytes of body and header_size_limit
- * (102,400) bytes of header in one; twice that leaves room for a raised limit.
- */
-export const maxPacketBytes = 256 * 1024;
+import { encodePacket, latin1, type Packet, PayloadReader, string, u16, u32 } from './packet.ts';
 
 export const protocolVersion = 6;
 
@@ -74,12 +67,6 @@ export const protocolFlags = {
   /** Header values arrive with the space after the colon, and are sent back with it. */
   headerLeadingSpace: 0x100000,
 } as const;
-
-/** A frame: one packet, not yet understood. */
-export interface Packet {
-  readonly code: string;
-  readonly payload: Buffer;
-}
 
 export interface Negotiation {
   readonly kind: 'negotiate';
@@ -153,54 +140,6 @@ const bareReplies = {
   f: 'connectionFailure',
 } as const;
 const families = { U: 'unknown', L: 'unix', '4': 'inet', '6': 'inet6' } as const;
-
-/** Cuts a byte stream into packets. Keeps at most one unfinished packet. */
-export class PacketDecoder {
-  #pending: Buffer[] = [];
-  #pendingBytes = 0;
-  #wantedBytes = 5;
-
-  /**
-   * @returns the packets that `chunk` completes, in order
-   * @throws ProtocolError for a length of 0 or above `maxPacketBytes`; the decoder is then useless
-   */
-  push(chunk: Buffer): Packet[] {
-    this.#pending.push(chunk);
-    this.#pendingBytes += chunk.length;
-    // Joining only when a packet is whole keeps byte-by-byte input linear.
-    if (this.#pendingBytes < this.#wantedBytes) return [];
-    const bytes = this.#pending.length === 1 ? chunk : Buffer.concat(this.#pending, this.#pendingBytes);
-    const packets: Packet[] = [];
-    let offset = 0;
-    this.#wantedBytes = 5;
-    while (bytes.length - offset >= 5) {
-      const length = bytes.readUInt32BE(offset);
-      if (length === 0 || length > maxPacketBytes) {
-        throw new ProtocolError(
-          `A milter packet claims ${length} bytes, allowed are 1 to ${maxPacketBytes} bytes`,
-        );
-      }
-      const end = offset + 4 + length;
-      if (end > bytes.length) {
-        this.#wantedBytes = 4 + length;
-        break;
-      }
-      packets.push({
-        code: String.fromCharCode(bytes[offset + 4] ?? 0),
-        payload: bytes.subarray(offset + 5, end),
-      });
-      offset = end;
-    }
-    this.#pending = offset < bytes.length ? [bytes.subarray(offset)] : [];
-    this.#pendingBytes = bytes.length - offset;
-    return packets;
-  }
-
-  /** True between packets: an end of the stream here is not a truncation. */
-  get atBoundary(): boolean {
-    return this.#pendingBytes === 0;
-  }
-}
 
 /** @throws ProtocolError when code or payload is not of the format */
 export function decodeCommand({ code, payload }: Packet): Command {
@@ -302,10 +241,10 @@ function readReply(code: string, reader: PayloadReader): Reply {
 export function encodeCommand(command: Command): Buffer {
   switch (command.kind) {
     case 'negotiate':
-      return packet('O', u32(command.version), u32(command.actions), u32(command.protocol));
+      return encodePacket('O', u32(command.version), u32(command.actions), u32(command.protocol));
     case 'connect':
-      if (command.family === 'unknown') return packet('C', string(command.host), latin1('U'));
-      return packet(
+      if (command.family === 'unknown') return encodePacket('C', string(command.host), latin1('U'));
+      return encodePacket(
         'C',
         string(command.host),
         latin1(keyOf(families, command.family)),
@@ -313,29 +252,29 @@ export function encodeCommand(command: Command): Buffer {
         string(command.address),
       );
     case 'macros':
-      return packet(
+      return encodePacket(
         'D',
         latin1(command.stage),
         ...[...command.macros].flatMap(([name, value]) => [string(wireMacroName(name)), string(value)]),
       );
     case 'helo':
-      return packet('H', string(command.name));
+      return encodePacket('H', string(command.name));
     case 'mail':
     case 'rcpt':
-      return packet(
+      return encodePacket(
         command.kind === 'mail' ? 'M' : 'R',
         string(command.address),
         ...command.args.map((arg) => string(arg)),
       );
     case 'unknown':
-      return packet('U', string(command.line));
+      return encodePacket('U', string(command.line));
     case 'header':
-      return packet('L', string(command.name), string(command.value));
+      return encodePacket('L', string(command.name), string(command.value));
     case 'body':
     case 'endOfBody':
-      return packet(command.kind === 'body' ? 'B' : 'E', command.chunk);
+      return encodePacket(command.kind === 'body' ? 'B' : 'E', command.chunk);
     default:
-      return packet(keyOf(bareCommands, command.kind));
+      return encodePacket(keyOf(bareCommands, command.kind));
   }
 }
 
@@ -343,14 +282,14 @@ export function encodeCommand(command: Command): Buffer {
 export function encodeReply(reply: Reply): Buffer {
   switch (reply.kind) {
     case 'negotiate':
-      return packet('O', u32(reply.version), u32(reply.actions), u32(reply.protocol));
+      return encodePacket('O', u32(reply.version), u32(reply.actions), u32(reply.protocol));
     case 'replyCode':
-      return packet('y', string(reply.text.replaceAll('%', '%%')));
+      return encodePacket('y', string(reply.text.replaceAll('%', '%%')));
     case 'addHeader':
-      return packet('h', string(reply.name), string(reply.value));
+      return encodePacket('h', string(reply.name), string(reply.value));
     case 'insertHeader':
     case 'changeHeader':
-      return packet(
+      return encodePacket(
         reply.kind === 'insertHeader' ? 'i' : 'm',
         u32(reply.index),
         string(reply.name),
@@ -358,81 +297,20 @@ export function encodeReply(reply: Reply): Buffer {
       );
     case 'changeFrom':
     case 'addRecipientWithArgs':
-      return packet(
+      return encodePacket(
         reply.kind === 'changeFrom' ? 'e' : '2',
         string(reply.address),
         ...(reply.args === '' ? [] : [string(reply.args)]),
       );
     case 'addRecipient':
     case 'deleteRecipient':
-      return packet(reply.kind === 'addRecipient' ? '+' : '-', string(reply.address));
+      return encodePacket(reply.kind === 'addRecipient' ? '+' : '-', string(reply.address));
     case 'replaceBody':
-      return packet('b', reply.chunk);
+      return encodePacket('b', reply.chunk);
     case 'quarantine':
-      return packet('q', string(reply.reason));
+      return encodePacket('q', string(reply.reason));
     default:
-      return packet(keyOf(bareReplies, reply.kind));
-  }
-}
-
-/** A value that is missing, cut short or followed by something is the peer's fault, so every read checks. */
-class PayloadReader {
-  readonly #code: string;
-  readonly #bytes: Buffer;
-  #offset = 0;
-
-  constructor(code: string, bytes: Buffer) {
-    this.#code = code;
-    this.#bytes = bytes;
-  }
-
-  get done(): boolean {
-    return this.#offset === this.#bytes.length;
-  }
-
-  u8(): number {
-    return this.#bytes.readUInt8(this.#advance(1));
-  }
-
-  u16(): number {
-    return this.#bytes.readUInt16BE(this.#advance(2));
-  }
-
-  u32(): number {
-    return this.#bytes.readUInt32BE(this.#advance(4));
-  }
-
-  string(): string {
-    const end = this.#bytes.indexOf(0, this.#offset);
-    if (end < 0) throw this.#broken('a string has no end');
-    const text = this.#bytes.toString('latin1', this.#offset, end);
-    this.#offset = end + 1;
-    return text;
-  }
-
-  strings(): string[] {
-    const all: string[] = [];
-    while (!this.done) all.push(this.string());
-    return all;
-  }
-
-  rest(): Buffer {
-    return this.#bytes.subarray(this.#advance(this.#bytes.length - this.#offset));
-  }
-
-  finish(): void {
-    if (!this.done) throw this.#broken(`${this.#bytes.length - this.#offset} bytes are left over`);
-  }
-
-  #advance(bytes: number): number {
-    const start = this.#offset;
-    if (start + bytes > this.#bytes.length) throw this.#broken('it is cut short');
-    this.#offset += bytes;
-    return start;
-  }
-
-  #broken(why: string): ProtocolError {
-    return new ProtocolError(`Milter packet ${JSON.stringify(this.#code)} is malformed: ${why}`);
+      return encodePacket(keyOf(bareReplies, reply.kind));
   }
 }
 
@@ -458,36 +336,6 @@ function bareMacroName(name: string): string {
 
 function wireMacroName(name: string): string {
   return name.length === 1 ? name : `{${name}}`;
-}
-
-function packet(code: string, ...fields: Buffer[]): Buffer {
-  const head = Buffer.alloc(5);
-  const length = fields.reduce((sum, field) => sum + field.length, 1);
-  if (length > maxPacketBytes) throw new RangeError(`A milter packet of ${length} bytes is too large`);
-  head.writeUInt32BE(length, 0);
-  head.write(code, 4, 'latin1');
-  return Buffer.concat([head, ...fields], 4 + length);
-}
-
-function string(text: string): Buffer {
-  if (text.includes('\0')) throw new RangeError('A milter string cannot hold a NUL');
-  return latin1(`${text}\0`);
-}
-
-function latin1(text: string): Buffer {
-  return Buffer.from(text, 'latin1');
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16BE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }
 
 function isKeyOf<T extends object>(table: T, key: string): key is Extract<keyof T, string> {

@@ -8,7 +8,8 @@ import { createServer, type Socket } from 'node:net';
 import { messageOf, ProtocolError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { listenOnUnixSocket } from '../base/unix-listen.ts';
-import { decodeCommand, encodeReply, type Packet, PacketDecoder } from './codec.ts';
+import { decodeCommand, encodeReply } from './codec.ts';
+import { type Packet, PacketDecoder } from './packet.ts';
 import { type MilterHandler, type MilterLimits, MilterSession } from './session.ts';
 
 export interface MilterServerOptions extends MilterLimits {

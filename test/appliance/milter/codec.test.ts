@@ -7,11 +7,9 @@ import {
   decodeReply,
   encodeCommand,
   encodeReply,
-  maxPacketBytes,
-  type Packet,
-  PacketDecoder,
   type Reply,
 } from '../../../appliance/milter/codec.ts';
+import { maxPacketBytes, type Packet, PacketDecoder } from '../../../appliance/milter/packet.ts';
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1');
 
