@@ -155,7 +155,11 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
     startAuthHttpServer({
       socketPath: paths.authSocket,
       authenticate,
-      lookup: (user, service) => accounts.lookup(user, { enabledOnly: service === 'lmtp' }),
+      // Expiry asks by what is in the store, even if the relay has another domain now.
+      lookup: (user, service) =>
+        service === 'doveadm' && store.find(user) !== null
+          ? user
+          : accounts.lookup(user, { enabledOnly: service === 'lmtp' }),
       homeOf,
       delivered,
       log: log.child('auth'),

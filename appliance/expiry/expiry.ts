@@ -37,6 +37,9 @@ export interface Expiry {
 
 const dayMs = 86_400_000;
 const pageSize = 200;
+const maxRemovalsPerDay = 1000;
+/** After a failure, such as Dovecot being restarted. */
+const retryMs = 3_600_000;
 /** The busy minutes after a start belong to the clients that come back. */
 const minStartDelayMs = 10 * 60_000;
 const startSpreadMs = 50 * 60_000;
@@ -46,20 +49,23 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   const connect = (signal: AbortSignal) => connectDoveadm(options.socketPath, signal);
   const trimming = new Map<string, Promise<void>>();
 
-  async function removeInactive(doveadm: Doveadm): Promise<number> {
+  async function removeInactive(signal: AbortSignal): Promise<number> {
     const today = Math.floor(clock.wallMs() / dayMs);
-    const before = today - options.rules().deleteInactiveDays;
+    const inactive = accounts.inactiveSince(today - options.rules().deleteInactiveDays, maxRemovalsPerDay);
     let removed = 0;
-    for (;;) {
-      const addresses = accounts.inactiveSince(before, pageSize);
-      if (addresses.length === 0) return removed;
-      for (const address of addresses) {
+    for (const address of inactive) {
+      using doveadm = await connect(signal);
+      try {
         // Files first: should this be cut short, the account is found again tomorrow.
         await removeDirectory(doveadm, options.homeOf(address));
         accounts.remove(address);
         removed += 1;
+      } catch (error) {
+        if (!(error instanceof DoveadmError)) throw error;
+        log.warn('inactive account not removed', { reason: error.message });
       }
     }
+    return removed;
   }
 
   async function expireAccount(doveadm: Doveadm, address: string): Promise<boolean> {
@@ -77,8 +83,8 @@ export function createExpiry(options: ExpiryOptions): Expiry {
   }
 
   async function sweep(signal: AbortSignal): Promise<void> {
+    const removed = await removeInactive(signal);
     using doveadm = await connect(signal);
-    const removed = await removeInactive(doveadm);
     let swept = 0;
     let failed = 0;
     let after = '';
