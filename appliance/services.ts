@@ -66,7 +66,8 @@ export function services({ keepsTime, waitForTime }: ServiceOptions): readonly S
       args: ['-c', paths.postfixConfig, '-s'],
       // smtpd refuses to start while the SASL socket is not there (facts/mailcore.md §4).
       needs: ['relay', 'unbound', ...afterTime],
-      ready: { kind: 'tcp', port: ports.smtp },
+      // Said after its ports are open; connecting to one would start an smtpd.
+      ready: { kind: 'log', pattern: /postfix\/master\[\d+\]: daemon started/ },
       stopTimeoutMs: 15_000,
       reloadSignal: 'SIGHUP',
       usesCertificate: true,

@@ -74,8 +74,8 @@ async function run(): Promise<void> {
   if (!inNamespace) {
     await applySysctls(machineSysctls, log);
     await bringUpLoopback({ clock, log, signal });
-    await writeResolvConf();
   }
+  await writeResolvConf();
   const started = await startUp({ inNamespace, clock, log, signal });
   if (started.mustReboot) {
     process.kill(1, initSignals.reboot);

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Config, parseConfigText, toDocument } from '../contract/config.ts';
 
 /** A JSON string, a comment, or the member `"dkimKey": "…"` with the comma after it. */
-const token = /("dkimKey"\s*:\s*"(?:\\.|[^"\\])*"\s*,?)|"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[^]*?\*\//g;
+const token = /("dkimKey"\s*:\s*"(?:\\.|[^"\\])*"(?:\s*,)?)|"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[^]*?\*\//g;
 
 /**
  * @param text a valid seed that parses to `config`

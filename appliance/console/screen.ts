@@ -20,7 +20,7 @@ export interface ScreenState {
 /** DATA this full is a problem: Postfix refuses mail soon after. */
 export const diskFullShare = 0.95;
 
-/** The screen's text, without the QR code. */
+/** The screen's text, without the invitation itself. */
 export function statusLines(state: ScreenState): readonly string[] {
   const { title, addresses, services, clockOk, disk, notes, inviteUri } = state;
   const lines = [`Chatmail relay ${title}`, ''];
@@ -38,10 +38,14 @@ export function statusLines(state: ScreenState): readonly string[] {
   if (clockOk !== undefined) lines.push(`Clock    ${clockOk ? 'ok' : 'not set by the network yet'}`);
   if (disk !== undefined) lines.push(`Disk     ${describeDisk(disk)}`);
   for (const { path, message, fix } of allProblems(state)) {
-    lines.push('', `PROBLEM  ${message}${message.includes(path) ? '' : ` (${path})`}`, `  -> ${fix}`);
+    lines.push(
+      '',
+      `PROBLEM  ${message}${message.toLowerCase().includes(path.toLowerCase()) ? '' : ` (${path})`}`,
+      `  -> ${fix}`,
+    );
   }
   for (const note of notes) lines.push('', `Note     ${note}`);
-  if (inviteUri !== undefined) lines.push('', 'To get an account, scan with Delta Chat:', inviteUri);
+  if (inviteUri !== undefined) lines.push('', 'To get an account, scan with Delta Chat');
   return lines;
 }
 
@@ -71,6 +75,9 @@ export function screenKey({ services, disk, ...rest }: ScreenState): string {
   ]);
 }
 
+/** Narrower than this, text beside the code is no pleasure to read. */
+const minTextWidth = 30;
+
 /** Black on white whatever the terminal's colours: a scanner wants the code that way round. */
 const codeColours = '\u001B[30;107m';
 const plainColours = '\u001B[0m';
@@ -88,7 +95,7 @@ export function layOut(
   const coloured = code.map((line) => `${codeColours}${line}${plainColours}`);
   if (codeWidth === 0) return text;
   const textWidth = columns - codeWidth - 3;
-  if (textWidth < 36) return [...text, ...coloured];
+  if (textWidth < minTextWidth) return [...text, ...coloured];
   const wrapped = text.flatMap((line) => wrap(line, textWidth));
   const height = Math.max(wrapped.length, code.length);
   return Array.from({ length: height }, (_, index) => {

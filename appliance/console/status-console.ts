@@ -78,18 +78,18 @@ export class StatusConsole {
       if (this.#isReady) {
         this.#isReady = false;
         this.#printed = new Set(lines);
-        await this.#print(`\n${[...lines, ...layOut([], code, { columns: 0 })].join('\n')}\n`, 'printer');
+        const invitation = state.inviteUri === undefined ? [] : [state.inviteUri];
+        const whole = [...lines, ...invitation, ...layOut([], code, { columns: 0 })];
+        await this.#print(`\n${whole.join('\n')}\n`, 'printer');
         return;
       }
     }
     if (isNew) await this.#printNews(lines);
   }
 
-  /** Serial lines are logs to their readers: only what was not there before, and no new codes. */
+  /** Serial lines are logs to their readers: only what was not there before. */
   async #printNews(lines: readonly string[]): Promise<void> {
-    const news = lines.filter(
-      (line) => line !== '' && !this.#printed.has(line) && !/^dc(account|login):/.test(line),
-    );
+    const news = lines.filter((line) => line !== '' && !this.#printed.has(line));
     this.#printed = new Set(lines);
     if (news.length > 0)
       await this.#print(news.map((line) => `chatmail: ${line.trim()}\n`).join(''), 'printer');

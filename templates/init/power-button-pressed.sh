@@ -1,0 +1,3 @@
+#!/bin/sh
+# The power button was pressed: an orderly stop, then off.
+exec /usr/bin/busybox poweroff

@@ -1,0 +1,95 @@
+import { createPrivateKey } from 'node:crypto';
+import { mkdtempDisposable, readFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { silentLog } from '../../../appliance/base/log.ts';
+import { ensureKeys } from '../../../appliance/boot/keys.ts';
+import { loadConfig, putInForce, scrubSeedFile } from '../../../appliance/boot/load-config.ts';
+import { writeFile } from 'node:fs/promises';
+import { parseConfig } from '../../../appliance/contract/config.ts';
+
+// Files are given to fixed users, which only root may do.
+const isRoot = process.getuid?.() === 0;
+const options = { nowMs: Date.UTC(2026, 5, 1), log: silentLog };
+
+async function place() {
+  const directory = await mkdtempDisposable(join(tmpdir(), 'keys-'));
+  const path = (name: string) => join(directory.path, name);
+  return {
+    directory,
+    paths: {
+      dkimKey: path('dkim.pem'),
+      tlsKey: path('tls.pem'),
+      tlsCertificate: path('cert.pem'),
+      sshHostKey: path('ssh.pem'),
+      boot: directory.path,
+      seed: path('chatmail.json'),
+      lastGoodConfig: path('last-good.json'),
+      config: path('config.json'),
+    },
+    [Symbol.asyncDispose]: () => directory.remove(),
+  };
+}
+
+describe.skipIf(!isRoot)('ensureKeys', () => {
+  test('makes each key once, closed to others', async () => {
+    await using there = await place();
+    const { paths } = there;
+    const config = parseConfig({ domain: 'chat.example.org' });
+    await ensureKeys(config, paths, options);
+    const read = () =>
+      Promise.all(
+        [paths.dkimKey, paths.tlsKey, paths.tlsCertificate, paths.sshHostKey].map((path) =>
+          readFile(path, 'utf8'),
+        ),
+      );
+    const first = await read();
+    expect(createPrivateKey(first[0] ?? '').asymmetricKeyDetails?.modulusLength).toBe(2048);
+    expect(createPrivateKey(first[3] ?? '').asymmetricKeyType).toBe('ed25519');
+    for (const path of [paths.dkimKey, paths.tlsKey, paths.sshHostKey]) {
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+    }
+    await ensureKeys(config, paths, options);
+    expect(await read()).toEqual(first);
+  });
+
+  test('makes another certificate, and no other DKIM key, for another domain', async () => {
+    await using there = await place();
+    const { paths } = there;
+    await ensureKeys(parseConfig({ domain: 'chat.example.org' }), paths, options);
+    const dkimKey = await readFile(paths.dkimKey, 'utf8');
+    const certificate = await readFile(paths.tlsCertificate, 'utf8');
+    await ensureKeys(parseConfig({ domain: '192.0.2.1' }), paths, options);
+    expect(await readFile(paths.dkimKey, 'utf8')).toBe(dkimKey);
+    expect(await readFile(paths.tlsCertificate, 'utf8')).not.toBe(certificate);
+  });
+
+  test('moves a DKIM key out of the seed, so that only DATA holds it', async () => {
+    await using there = await place();
+    const { paths } = there;
+    await ensureKeys(parseConfig({ domain: 'chat.example.org' }), paths, options);
+    const dkimKey = await readFile(paths.dkimKey, 'utf8');
+    await writeFile(paths.dkimKey, 'another one');
+    await writeFile(
+      paths.seed,
+      `// mine\n${JSON.stringify({ domain: 'chat.example.org', secrets: { dkimKey } })}`,
+    );
+    const choice = await loadConfig(paths);
+    if (choice.kind !== 'chosen') throw new Error('no configuration');
+    await ensureKeys(choice.config, paths, options);
+    await putInForce(choice.config, paths);
+    await scrubSeedFile(choice.config, paths, { signal: AbortSignal.timeout(5000), log: silentLog });
+    expect(await readFile(paths.dkimKey, 'utf8')).toBe(dkimKey);
+    for (const path of [paths.seed, paths.lastGoodConfig, paths.config]) {
+      expect(await readFile(path, 'utf8')).not.toContain('PRIVATE KEY');
+    }
+    expect(await readFile(paths.seed, 'utf8')).toContain('// mine');
+    expect((await stat(paths.config)).mode & 0o777).toBe(0o640);
+    expect(await loadConfig(paths)).toMatchObject({
+      kind: 'chosen',
+      source: 'seed',
+      config: { secrets: {} },
+    });
+  });
+});

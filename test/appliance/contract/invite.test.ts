@@ -1,0 +1,32 @@
+import { describe, expect, test } from 'vitest';
+import { parseDomain } from '../../../appliance/contract/domain.ts';
+import { inviteUri, makeInviteAccount } from '../../../appliance/contract/invite.ts';
+
+const account = { localpart: 'abcdefghi', password: 'pqrstuvwxyz23456789abc' };
+const servers = (host: string) => `ih=${host}&ip=993&is=ssl&sh=${host}&sp=465&ss=ssl&ic=3`;
+
+describe('inviteUri', () => {
+  test('needs no more than the name where an authority vouches for it', () => {
+    expect(inviteUri(parseDomain('Chat.Example.org'), account)).toBe('dcaccount:chat.example.org');
+  });
+
+  test.each([
+    ['192.0.2.1', 'abcdefghi@[192.0.2.1]', '192.0.2.1'],
+    ['[IPv6:2001:DB8::1]', 'abcdefghi@[2001:db8::1]', '2001:db8::1'],
+    ['_chat.example.org', 'abcdefghi@_chat.example.org', '_chat.example.org'],
+  ])('gives everything away for %s', (domain, address, host) => {
+    expect(inviteUri(parseDomain(domain), account)).toBe(
+      `dclogin:${address}?p=${account.password}&v=1&${servers(host)}`,
+    );
+  });
+});
+
+describe('makeInviteAccount', () => {
+  test('spends one byte a character and takes a longer localpart where the relay wants one', () => {
+    const random = Uint8Array.from({ length: 40 }, (_, index) => index * 7);
+    const made = makeInviteAccount(random, 12);
+    expect(made.localpart).toMatch(/^[a-z2-9]{12}$/);
+    expect(made.password).toMatch(/^[a-z2-9]{22}$/);
+    expect(() => makeInviteAccount(random.subarray(0, 30))).toThrow(RangeError);
+  });
+});
