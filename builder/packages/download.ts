@@ -5,7 +5,7 @@ import type { PackageCache } from './cache.ts';
 import { mapConcurrently } from './concurrency.ts';
 import { PackageError } from './errors.ts';
 import { fetchBlob, type FetchContext } from './fetch.ts';
-import type { Lock, LockedPackage, LockedSuite } from './lockfile.ts';
+import { type Lock, type LockedPackage, type LockedSuite, parseDate } from './lockfile.ts';
 import { type Mirrors, snapshotUrls } from './mirror.ts';
 import { fetchNpmPackage, npmDigest, type NpmCommand } from './npm.ts';
 import { forgetUnpacked } from './unpack.ts';
@@ -135,7 +135,7 @@ function packageUrls(
   const path = escapePath(filename);
   return [
     ...mirrors[archive].map((base) => `${base}/${path}`),
-    ...(snapshots === undefined ? [] : snapshotUrls(snapshots, archive, Date.parse(date) / 1000, path)),
+    ...(snapshots === undefined ? [] : snapshotUrls(snapshots, archive, parseDate(date), path)),
   ];
 }
 

@@ -24,8 +24,8 @@ const defaultStallTimeoutMs = 30_000;
 /** Waits between attempts: a flaky line is given a few seconds, a dead one not a minute. */
 const retryDelaysMs = [500, 1000, 2000, 4000];
 
-/** Names that do not exist and ports that refuse will do so again. */
-const finalCodes = new Set(['ENOTFOUND', 'ECONNREFUSED', 'EPROTO', 'CERT_HAS_EXPIRED']);
+/** Names that do not exist, ports that refuse and certificates that are wrong will be so again. */
+const finalCodes = /^(?:ENOTFOUND|ECONNREFUSED|EPROTO|ERR_TLS_|CERT_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_)/;
 
 /**
  * Stores a blob unless the cache has it, from the first of `urls` that has the file. Returns the number of
@@ -110,7 +110,7 @@ async function download(
       signal.throwIfAborted();
       if (!(error instanceof TemporaryFailure)) throw error;
       const delayMs = retryDelaysMs[attempt];
-      if (delayMs === undefined || finalCodes.has(systemCode(error.cause) ?? '')) {
+      if (delayMs === undefined || finalCodes.test(systemCode(error.cause) ?? '')) {
         throw new PackageError(
           'network',
           `${subject} cannot be downloaded from ${hostOf(url)}: ${error.message}`,

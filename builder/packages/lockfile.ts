@@ -135,3 +135,8 @@ export function decodeLock(source: string, path: string): Lock {
   }
   return result.output;
 }
+
+/** Seconds since 1970 of a date of the lockfile. */
+export function parseDate(date: string): number {
+  return Date.parse(date) / 1000;
+}

@@ -1,12 +1,15 @@
 /** One attempt at a URL: `http:`, `https:` or `file:`, from an offset on, with failures sorted by what helps. */
 import { createReadStream } from 'node:fs';
+import * as http from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import * as https from 'node:https';
 import { fileURLToPath } from 'node:url';
 import { messageOf, systemCode } from '../../appliance/base/errors.ts';
 import type { BlobSink } from './blob.ts';
 import { PackageError } from './errors.ts';
 
-/** Answers that may be different a moment later (RFC 9110 §15). */
-const temporaryStatuses = new Set([408, 425, 429, 500, 502, 503, 504]);
+/** Answers that may be different a moment later, or from the beginning of the file (RFC 9110 §15). */
+const temporaryStatuses = new Set([408, 416, 425, 429, 500, 502, 503, 504]);
 
 /** May be worth another attempt. */
 export class TemporaryFailure extends Error {}
@@ -16,7 +19,10 @@ export interface Opened {
   readonly lastModified: string | null;
 }
 
-/** The rest of the file after what the sink has, or null when it has not changed. */
+/**
+ * The rest of the file after what the sink has, or null when it has not changed.
+ * @throws TemporaryFailure when another attempt may do; PackageError (not-found, network) when not
+ */
 export async function openUrl(
   url: string,
   sink: BlobSink,
@@ -24,43 +30,62 @@ export async function openUrl(
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Opened | null> {
-  const { protocol } = new URL(url);
-  if (protocol === 'file:') return { chunks: await openFile(url, sink, subject, signal), lastModified: null };
-  const { bare, authorization } = withoutCredentials(url);
+  if (new URL(url).protocol === 'file:') {
+    return { chunks: await openFile(url, sink, subject, signal), lastModified: null };
+  }
   const offset = sink.writtenBytes;
   const response = await fromNetwork(
-    () =>
-      fetch(bare, {
-        signal,
-        headers: {
-          // A .gz that the server decodes on the way would no longer have its digest.
-          'Accept-Encoding': 'identity',
-          ...headers,
-          ...authorization,
-          ...(offset > 0 && { Range: `bytes=${offset}-` }),
-        },
-      }),
+    () => get(new URL(url), { ...headers, ...(offset > 0 && { Range: `bytes=${offset}-` }) }, signal),
     signal,
   );
-  if (response.status === 304) return null;
-  if (response.status === 206 && offset > 0) {
-    const start = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
+  const status = response.statusCode ?? 0;
+  if (status === 200) {
+    if (offset > 0) await sink.restart();
+  } else if (status === 206 && offset > 0) {
+    const start = /^bytes (\d+)-/.exec(response.headers['content-range'] ?? '')?.[1];
     if (Number(start) !== offset) {
-      await response.body?.cancel();
       await sink.restart();
       throw new TemporaryFailure('the server resumed at another place');
     }
-  } else if (response.status === 200) {
-    if (offset > 0) await sink.restart();
   } else {
-    await response.body?.cancel();
-    throw statusError(response.status, url, subject);
+    response.resume();
+    if (status === 304) return null;
+    if (status === 416) await sink.restart();
+    throw statusError(status, url, subject);
   }
-  const chunks = response.body === null ? emptyIterator() : response.body[Symbol.asyncIterator]();
-  return { chunks, lastModified: response.headers.get('last-modified') };
+  const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Uint8Array>;
+  return { chunks, lastModified: response.headers['last-modified'] ?? null };
 }
 
-async function* emptyIterator(): AsyncGenerator<Uint8Array> {}
+/** Debian's own redirector needs one. */
+const maxRedirects = 5;
+
+/**
+ * Node's http client and not fetch(): through a proxy, fetch() opens a tunnel even for plain HTTP, which
+ * most proxies grant to port 443 only; it refuses ports it finds odd; and it decodes what the server says
+ * is compressed, which would change a .gz file's digest.
+ */
+async function get(
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+  redirects = 0,
+): Promise<IncomingMessage> {
+  const client = url.protocol === 'https:' ? https : http;
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    // The listener stays: an abort after the response would be an uncaught error otherwise.
+    client.get(url, { headers, signal }, resolve).on('error', reject);
+  });
+  const { location } = response.headers;
+  const isRedirect = [301, 302, 303, 307, 308].includes(response.statusCode ?? 0);
+  if (!isRedirect || location === undefined) return response;
+  response.resume();
+  const target = URL.canParse(location, url.href) ? new URL(location, url) : undefined;
+  if (target === undefined || !/^https?:$/.test(target.protocol) || redirects >= maxRedirects) {
+    throw new TemporaryFailure(`the server redirects to ${location.slice(0, 200)}`);
+  }
+  return await get(target, headers, signal, redirects + 1);
+}
 
 async function openFile(
   url: string,
@@ -86,7 +111,6 @@ async function openFile(
 function statusError(status: number, url: string, subject: string): Error {
   if (status === 404 || status === 410) return notFound(subject, hostOf(url));
   if (temporaryStatuses.has(status)) return new TemporaryFailure(`the server answered ${status}`);
-  if (status === 416) return new TemporaryFailure('the server cannot resume');
   return new PackageError(
     'network',
     `${hostOf(url)} answered ${status} for ${subject}`,
@@ -103,15 +127,15 @@ function notFound(subject: string, place: string, cause?: unknown): PackageError
   );
 }
 
-/** What fetch throws is a failure of the network, unless the caller or the stall timer ended it. */
+/** What the network throws is a failure of the network, unless the caller or the stall timer ended it. */
 export async function fromNetwork<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (signal.aborted && signal.reason instanceof TemporaryFailure) throw signal.reason;
     if (error instanceof Error && error.name === 'AbortError') throw error;
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    throw new TemporaryFailure(describe(cause), { cause });
+    if (error instanceof TemporaryFailure) throw error;
+    throw new TemporaryFailure(describe(error), { cause: error });
   }
 }
 
@@ -121,8 +145,9 @@ const explanations: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'the connection was refused',
   ENETUNREACH: 'there is no network',
   EHOSTUNREACH: 'the host cannot be reached',
-  UND_ERR_CONNECT_TIMEOUT: 'the connection timed out',
-  UND_ERR_SOCKET: 'the connection broke off',
+  ETIMEDOUT: 'the connection timed out',
+  ECONNRESET: 'the connection broke off',
+  EPIPE: 'the connection broke off',
 };
 
 function describe(cause: unknown): string {
@@ -132,17 +157,4 @@ function describe(cause: unknown): string {
 export function hostOf(url: string): string {
   const { protocol, host, pathname } = new URL(url);
   return protocol === 'file:' ? pathname : host;
-}
-
-/** fetch() refuses URLs with a password; apt's sources may have one. */
-function withoutCredentials(url: string): { bare: string; authorization: Record<string, string> } {
-  const parsed = new URL(url);
-  if (parsed.username === '') return { bare: url, authorization: {} };
-  const pair = `${decodeURIComponent(parsed.username)}:${decodeURIComponent(parsed.password)}`;
-  parsed.username = '';
-  parsed.password = '';
-  return {
-    bare: parsed.href,
-    authorization: { Authorization: `Basic ${Buffer.from(pair).toString('base64')}` },
-  };
 }

@@ -2,7 +2,7 @@
 import * as http from 'node:http';
 
 /**
- * Makes fetch() go through the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, if they do. Undone
+ * Makes downloads go through the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, if they do. Undone
  * when the result is disposed.
  */
 export function useProxyOf(env: Readonly<Record<string, string | undefined>>): Disposable {
