@@ -108,11 +108,12 @@ export function createExpiry(options: ExpiryOptions): Expiry {
         try {
           await clock.sleep(delayMs, signal);
           await sweep(signal);
+          delayMs = dayMs;
         } catch (error) {
           if (signal.aborted) return;
           log.error('expiry failed', { reason: messageOf(error) });
+          delayMs = retryMs;
         }
-        delayMs = dayMs;
       }
     },
     async trim(address, signal) {
