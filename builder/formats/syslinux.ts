@@ -17,9 +17,10 @@
  * | 22     | 2     | offset of the extended patch area (`epa` below)  |
  */
 import { ProtocolError } from '../../appliance/base/errors.ts';
-import { advSectors, encodeSyslinuxAdv } from '../../appliance/disk/syslinux-adv.ts';
 
 const sectorBytes = 512;
+/** The auxiliary data vector at the end of ldlinux.sys: two equal sectors. */
+const advSectors = 2;
 const patchMagic = 0x3eb202fe;
 const banner = Buffer.from('\r\nSYSLINUX 6');
 /** The 32-bit ELF of ldlinux.c32, which the installer carries right behind ldlinux.sys. */
@@ -71,6 +72,7 @@ export function ldlinuxSysBytes({ ldlinux }: SyslinuxPieces): number {
  * What to write, once it is known where ldlinux.sys lies.
  * @param place.sectors the sectors of ldlinux.sys in order, counted from the start of the volume
  * @param place.directory where ldlinux.c32 and syslinux.cfg are, such as `/syslinux`
+ * @param place.adv the auxiliary data vector, two sectors
  * @param place.fatBootSector the boot sector the volume has; its hidden sectors must be right
  * @throws RangeError when there are too few sectors, they are too scattered, or the directory is too long;
  *   ProtocolError when the pieces are damaged
@@ -80,6 +82,7 @@ export function installSyslinux(
   place: {
     readonly sectors: readonly number[];
     readonly directory: string;
+    readonly adv: Uint8Array;
     readonly fatBootSector: Uint8Array;
   },
 ): { readonly bootSector: Uint8Array; readonly ldlinuxSys: Uint8Array } {
@@ -88,6 +91,9 @@ export function installSyslinux(
     throw new RangeError(
       `ldlinux.sys has ${dataSectors + advSectors} sectors, and ${place.sectors.length} were given`,
     );
+  }
+  if (place.adv.length !== advSectors * sectorBytes) {
+    throw new RangeError(`The data vector has ${place.adv.length} bytes, not ${advSectors * sectorBytes}`);
   }
   const ldlinux = pieces.ldlinux.slice();
   const view = new DataView(ldlinux.buffer);
@@ -122,7 +128,7 @@ export function installSyslinux(
   const firstSector = BigInt(place.sectors[0] ?? 0);
   bootView.setUint32(epa.firstSectorLow, Number(firstSector & 0xffff_ffffn), true);
   bootView.setUint32(epa.firstSectorHigh, Number(firstSector >> 32n), true);
-  return { bootSector, ldlinuxSys: Buffer.concat([ldlinux, encodeSyslinuxAdv({})]) };
+  return { bootSector, ldlinuxSys: Buffer.concat([ldlinux, place.adv]) };
 }
 
 /** The magic stands at a multiple of four in the first sector, and the extended area where it says. */

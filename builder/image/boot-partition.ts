@@ -1,6 +1,7 @@
 /** The BOOT partition as a FAT32 volume, with SYSLINUX installed where it is wanted: pure. */
 import { bootPaths } from '../../appliance/contract/boot-layout.ts';
 import { diskLayout, partitionNames } from '../../appliance/contract/disk-layout.ts';
+import { encodeSyslinuxAdv } from '../../appliance/disk/syslinux-adv.ts';
 import { fatAttributes } from '../formats/fat/directory.ts';
 import { type FatPlan, locateFile, planFat32, replaceFile } from '../formats/fat/plan.ts';
 import { installSyslinux, type SyslinuxPieces } from '../formats/syslinux.ts';
@@ -31,6 +32,7 @@ export function planBootPartition(
   const { bootSector, ldlinuxSys } = installSyslinux(syslinux, {
     sectors: Array.from({ length: sectorCount }, (_, index) => firstSector + index),
     directory: `/${bootPaths.syslinux}`,
+    adv: encodeSyslinuxAdv({}),
     fatBootSector: plan.bootSector,
   });
   return { ...replaceFile(plan, bootPaths.ldlinuxSys, bytesContent(ldlinuxSys)), bootSector };
