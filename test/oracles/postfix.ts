@@ -125,6 +125,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_authorized_xclient_hosts = 127.0.0.1
 message_size_limit = 31457280
 disable_mime_input_processing = yes
+message_reject_characters = \\0
 disable_dns_lookups = yes
 milter_default_action = tempfail
 smtpd_milters = ${milter}
