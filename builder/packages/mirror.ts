@@ -16,9 +16,12 @@ const debianSecurityMirror = 'http://security.debian.org/debian-security';
 export const snapshotBase = 'http://snapshot.debian.org/archive';
 
 /** Names under which Debian's own suites appear in apt sources. */
-const debianSuite =
-  /^(?:stable|oldstable|oldoldstable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke)$/;
-const securitySuite = /^(?:\w+)-security$|^\w+\/updates$/;
+const releases = 'stable|oldstable|oldoldstable|testing|unstable|sid|bullseye|bookworm|trixie|forky|duke';
+const mainSuite = new RegExp(`^(?:${releases})$`);
+const securitySuite = new RegExp(`^(?:${releases})(?:-security|/updates)$`);
+
+/** Derivatives that use Debian's names for suites of their own. */
+const derivative = /raspbian|raspberrypi|devuan|kali|proxmox|armbian/i;
 
 /**
  * Chooses mirrors. A mirror that was named is the only one for the main archive; the security archive is
@@ -41,14 +44,14 @@ export function chooseMirrors(named: string | undefined, aptSources: readonly Ap
     };
   }
   return {
-    debian: unique([...basesOf(debianSuite), debianMirror]),
+    debian: unique([...basesOf(mainSuite), debianMirror]),
     'debian-security': unique([...hostSecurity, debianSecurityMirror]),
   };
 }
 
 /** Only what apt itself would verify with Debian's keys, over a transport that we speak. */
 function isDebianSource({ uri, components, signedBy }: AptSource): boolean {
-  if (!/^(?:https?|file):\/\//.test(uri) || !URL.canParse(uri)) return false;
+  if (!/^(?:https?|file):\/\//.test(uri) || !URL.canParse(uri) || derivative.test(uri)) return false;
   if (!components.some((component) => component === 'main' || component === 'updates/main')) return false;
   return signedBy === undefined || signedBy.includes('debian-archive-');
 }
