@@ -68,12 +68,15 @@ export async function readTable({ disk, diskSizeBytes }: BlockPartition): Promis
   }
 }
 
-/** Writes both copies and tells the kernel about the partition's new size. */
+/**
+ * Writes both copies and tells the kernel about the partition's new size.
+ * @returns false when the kernel goes on with the old size until the next start
+ */
 export async function writeTable(
   partition: BlockPartition,
   table: GptTable,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const { disk, diskSizeBytes, number } = partition;
   const { primary, backup } = encodeGpt({ ...table, diskSizeBytes });
   {
@@ -85,7 +88,8 @@ export async function writeTable(
   }
   const entry = table.partitions.find((one) => one.number === number);
   const wantedBytes = entry === undefined ? 0 : (entry.lastSector - entry.firstSector + 1) * sectorBytes;
-  if ((await partitionSizeBytes(partition)) === wantedBytes) return;
+  if ((await partitionSizeBytes(partition)) === wantedBytes) return true;
   // BLKRRPART is refused while a partition of the disk is mounted; partx(8) changes only this one (BLKPG).
-  await runCommand([tools.partx, '--update', '--nr', String(number), disk], { signal });
+  await runCommand([tools.partx, '--update', '--nr', String(number), disk], { signal }).catch(() => {});
+  return (await partitionSizeBytes(partition)) === wantedBytes;
 }

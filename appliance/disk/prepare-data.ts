@@ -73,15 +73,16 @@ async function prepare(partition: BlockPartition, options: DataOptions): Promise
   if (decision.kind === 'refuse') return unusable(decision.problem, decision.fix);
 
   const notes: string[] = [];
+  let isWhole: boolean;
   if (decision.kind === 'format') {
     const begun = entry.attributes | dataFormattingAttribute;
-    await applyTable(partition, table, begun, signal);
+    isWhole = await applyTable(partition, table, begun, signal);
     await format(partition.device, signal);
     const done = (entry.attributes & ~dataFormattingAttribute) | dataFormattedAttribute;
     await applyTable(partition, table, done, signal);
     notes.push('The disk has been set up');
   } else {
-    await applyTable(partition, table, entry.attributes | dataFormattedAttribute, signal);
+    isWhole = await applyTable(partition, table, entry.attributes | dataFormattedAttribute, signal);
     const check = await checkFilesystem(partition.device, log, signal);
     if (check === 'reboot') return { kind: 'reboot' };
     if (check === 'failed') {
@@ -92,6 +93,7 @@ async function prepare(partition: BlockPartition, options: DataOptions): Promise
     }
     if (check === 'repaired') notes.push('The disk had errors, which were repaired');
   }
+  if (!isWhole) notes.push('The whole disk will be used from the next start on');
   await mount({ device: partition.device, path, type: 'ext4', options: mountOptions }, signal);
   await growFilesystem(partition, begin.filesystemBytes, log, signal);
   return { kind: 'ready', notes };
@@ -117,18 +119,21 @@ async function readBeginning(device: string): Promise<Beginning> {
   };
 }
 
-/** Grows the partition where there is room and sets its attributes; writes nothing when nothing changes. */
+/**
+ * Grows the partition where there is room and sets its attributes; writes nothing when nothing changes.
+ * @returns false when the kernel does not know the new size yet
+ */
 async function applyTable(
   partition: BlockPartition,
   table: GptTable,
   attributes: bigint,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const next = planGrowth(table, partition.diskSizeBytes, { number: partition.number, attributes });
   const now = await readTable(partition);
   const entry = ({ partitions }: GptTable) => partitions.find(({ number }) => number === partition.number);
   const isSame = entry(now)?.lastSector === entry(next)?.lastSector && entry(now)?.attributes === attributes;
-  if (!isSame) await writeTable(partition, next, signal);
+  return isSame || writeTable(partition, next, signal);
 }
 
 async function format(device: string, signal: AbortSignal): Promise<void> {
