@@ -185,7 +185,10 @@ export function decodeGpt(area: Uint8Array, copy: 'primary' | 'backup'): GptTabl
   if (area.length !== gptAreaSectors * sectorBytes) {
     throw refuse(`${area.length} bytes were read, not ${gptAreaSectors * sectorBytes}`);
   }
-  const header = copy === 'primary' ? area.slice(0, sectorBytes) : area.slice(entriesBytes);
+  // A copy, since a field of it is cleared below (and not .slice(): that of a Buffer is no copy).
+  const header = new Uint8Array(
+    copy === 'primary' ? area.subarray(0, sectorBytes) : area.subarray(entriesBytes),
+  );
   const entries = copy === 'primary' ? area.subarray(sectorBytes) : area.subarray(0, entriesBytes);
   const view = new DataView(header.buffer);
   if (view.getBigUint64(0, true) !== signature) throw refuse('it has no signature');

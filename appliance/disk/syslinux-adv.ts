@@ -57,8 +57,8 @@ export function decodeSyslinuxAdv(bytes: Uint8Array): { readonly bootOnce: strin
     );
   }
   for (let copy = 0; copy < advSectors; copy++) {
-    const sector = bytes.slice(copy * sectorBytes, (copy + 1) * sectorBytes);
-    const view = new DataView(sector.buffer);
+    const sector = bytes.subarray(copy * sectorBytes, (copy + 1) * sectorBytes);
+    const view = new DataView(sector.buffer, sector.byteOffset);
     const isGood =
       view.getUint32(0, true) === headMagic &&
       view.getUint32(sectorBytes - 4, true) === tailMagic &&

@@ -95,7 +95,8 @@ export function installSyslinux(
   if (place.adv.length !== advSectors * sectorBytes) {
     throw new RangeError(`The data vector has ${place.adv.length} bytes, not ${advSectors * sectorBytes}`);
   }
-  const ldlinux = pieces.ldlinux.slice();
+  // Not .slice(): that of a Buffer is no copy.
+  const ldlinux = new Uint8Array(pieces.ldlinux);
   const view = new DataView(ldlinux.buffer);
   const patch = patchAreaOffset(ldlinux);
   if (patch === undefined) throw new ProtocolError('ldlinux.sys has no patch area');
@@ -122,7 +123,7 @@ export function installSyslinux(
   view.setUint32(patch + 16, 0, true);
   view.setUint32(patch + 16, (patchMagic - sumWords(view)) >>> 0, true);
 
-  const bootSector = pieces.bootSector.slice();
+  const bootSector = new Uint8Array(pieces.bootSector);
   bootSector.set(place.fatBootSector.subarray(bpbStart, bpbEnd), bpbStart);
   const bootView = new DataView(bootSector.buffer);
   const firstSector = BigInt(place.sectors[0] ?? 0);

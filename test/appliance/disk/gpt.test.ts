@@ -77,6 +77,13 @@ describe('decodeGpt', () => {
     expect(decodeGpt(backup.bytes, 'backup')).toEqual({ diskGuid, partitions: two });
   });
 
+  test('reads a Buffer, and leaves it as it is', () => {
+    const { primary } = encodeGpt({ diskSizeBytes, diskGuid, partitions: two });
+    const read = Buffer.concat([Buffer.alloc(512), primary.bytes]).subarray(512);
+    expect(decodeGpt(read, 'primary')).toEqual({ diskGuid, partitions: two });
+    expect(read.equals(primary.bytes)).toBe(true);
+  });
+
   test('reads back any table that can be written', () => {
     const sizes = fc.array(fc.tuple(fc.integer({ min: 0, max: 500 }), fc.integer({ min: 1, max: 500 })), {
       maxLength: 128,
