@@ -139,7 +139,7 @@ const cachedResolutionSchema = v.strictObject({
 });
 
 /** Raised when the resolver would choose otherwise, or a lock looks different. */
-const resolutionFormat = 1;
+const resolutionFormat = 2;
 
 /** Same indexes and same wishes give the same packages: reading 60 MB of indexes again is not needed. */
 async function resolveCached(

@@ -183,17 +183,18 @@ class Round {
     const { architecture } = this.#universe;
     const usable = dependency.filter(({ qualifier }) => isOurs(qualifier, architecture));
     if (usable.some((relation) => this.#isSatisfied(relation))) return;
+    // What is excluded counts as present: it is preferred to bringing in something else.
+    if (usable.some((relation) => this.#isLeftOut(relation, dependent))) return;
     for (const relation of usable) {
-      if (this.#isLeftOut(relation.name, dependent)) return;
       const best = this.#eligible(relation)[0];
       if (best !== undefined) {
         // The one chosen earlier does not satisfy this: begin again, knowing that it has to.
         if (this.#chosen.has(relation.name)) throw new Clash({ relation, by: dependent.record.name });
         return this.#choose(best, dependent.record.name);
       }
-      const providers = this.#universe.providing(relation);
-      if (providers.some(({ record }) => this.#isLeftOut(record.name, dependent))) return;
-      const provider = providers.find(({ record }) => !this.#chosen.has(record.name));
+      const provider = this.#universe
+        .providing(relation)
+        .find(({ record }) => !this.#chosen.has(record.name));
       if (provider !== undefined) return this.#choose(provider, dependent.record.name);
     }
     throw unresolvable(
@@ -208,8 +209,11 @@ class Round {
     return [...this.#chosen.values()].some((chosen) => satisfies(chosen, relation, architecture));
   }
 
-  #isLeftOut(name: string, dependent: Candidate): boolean {
-    if (!Object.hasOwn(this.#request.excludes, name)) return false;
+  /** True when what the relation names, or one of its providers, is excluded; remembers for whom. */
+  #isLeftOut(relation: Relation, dependent: Candidate): boolean {
+    const names = [relation.name, ...this.#universe.providing(relation).map(({ record }) => record.name)];
+    const name = names.find((one) => Object.hasOwn(this.#request.excludes, one));
+    if (name === undefined) return false;
     const wantedBy = this.#excluded.get(name) ?? new Set();
     wantedBy.add(dependent.record.name);
     this.#excluded.set(name, wantedBy);

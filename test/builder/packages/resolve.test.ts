@@ -164,6 +164,12 @@ describe('resolvePackages', () => {
     });
   });
 
+  test('an excluded alternative counts as present, before another is brought in', async () => {
+    const packages = { 'kernel 1': needs('dracut | initramfs-tool'), 'dracut 1': {} };
+    const request = { wanted: ['kernel'], excludes: { 'initramfs-tool': 'we make our own' } };
+    expect(await namesOf(packages, request)).toEqual(['kernel 1']);
+  });
+
   test('takes packages alone without what they depend on', async () => {
     const { alone, packages } = await resolve(
       { 'shim 1': needs('grub, missing'), 'a 1': {} },
