@@ -11,6 +11,9 @@ export interface PinnedKey {
   readonly armored: string;
 }
 
+/** Clocks of laptops and of the archive may differ by so much. */
+export const allowedSkewMs = 600_000;
+
 export interface SignedText {
   /** Exactly what is signed: without armour, dash escapes and trailing blanks, lines ended by LF. */
   readonly text: string;
@@ -60,11 +63,12 @@ export async function verifyClearsigned(
       { cause },
     );
   const now = new Date(nowMs);
+  const latest = new Date(nowMs + allowedSkewMs);
 
   const message = await readCleartextMessage({ cleartextMessage: armored }).catch((error: unknown) => {
     throw refuse(`no signed text (${messageOf(error)})`, error);
   });
-  const result = await verify({ message, verificationKeys: [...keys], date: now });
+  const result = await verify({ message, verificationKeys: [...keys], date: latest });
   const signedBy: string[] = [];
   const strangers: string[] = [];
   let expired: string | undefined;
@@ -72,14 +76,16 @@ export async function verifyClearsigned(
     const id = signature.keyID;
     const key = keys.find((candidate) => candidate.getKeyIDs().some((own) => own.equals(id)));
     // Settled below; a rejection of a stranger's signature must not stay unhandled.
-    const good = await signature.verified.then(
-      () => true,
+    const complaint = await signature.verified.then(
+      () => undefined,
       (error: unknown) => messageOf(error),
     );
     if (key === undefined) {
       strangers.push(id.toHex());
-    } else if (good !== true) {
-      throw refuse(`a bad signature by ${shortName(key)}: ${good}`);
+    } else if (complaint !== undefined && /in the future/.test(complaint)) {
+      throw refuse(`one from the future by this machine's clock (${now.toISOString()}); check the clock`);
+    } else if (complaint !== undefined) {
+      throw refuse(`a bad signature by ${shortName(key)}: ${complaint}`);
     } else if (await isValidAt(key, id, now)) {
       signedBy.push(key.getFingerprint());
     } else {

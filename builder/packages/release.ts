@@ -4,6 +4,7 @@
  */
 import { IntegrityError, ProtocolError } from '../../appliance/base/errors.ts';
 import { parseControlFile } from './control-file.ts';
+import { allowedSkewMs } from './keyring.ts';
 import type { Suite } from './suites.ts';
 
 export interface IndexEntry {
@@ -77,9 +78,6 @@ export function readRelease(
   };
 }
 
-/** Clocks of laptops and of the archive may differ by so much. */
-const allowedSkewSec = 600;
-
 /**
  * Checks the dates of a Release against the clock.
  * @throws IntegrityError
@@ -90,7 +88,7 @@ export function checkDates(
   nowMs: number,
 ): void {
   const nowSec = nowMs / 1000;
-  if (dateSec > nowSec + allowedSkewSec) {
+  if (dateSec > nowSec + allowedSkewMs / 1000) {
     throw new IntegrityError({
       subject,
       expected: `a date before now (${formatDate(nowSec)})`,
