@@ -1,0 +1,160 @@
+/**
+ * The network brought up as on a device, in two namespaces with a cable between them: busybox udhcpd on one
+ * end, our commands, busybox udhcpc and its script on the other. Needs root.
+ */
+import { execFileSync, type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { tools } from '../../../appliance/base/tools.ts';
+import { parseConfig } from '../../../appliance/contract/config.ts';
+import { paths } from '../../../appliance/contract/paths.ts';
+import { dhcpClient, interfaceCommands } from '../../../appliance/net/plan.ts';
+
+const script = fileURLToPath(new URL('../../../templates/network/udhcpc.sh', import.meta.url));
+const canRun = process.getuid?.() === 0 && existsSync(tools.busybox) && existsSync('/usr/sbin/ip');
+let made = 0;
+
+interface Cable {
+  readonly directory: string;
+  /** Runs a command in the device's namespace, with /run/network to itself. */
+  device(...command: string[]): string;
+  /** Starts one that goes on. */
+  spawn(where: 'device' | 'server', ...command: string[]): ChildProcess;
+}
+
+async function makeCable(): Promise<Cable> {
+  const id = `${process.pid}-${(made += 1)}`;
+  const names = { device: `device-${id}`, server: `server-${id}` };
+  const temporary = await mkdtempDisposable(join(tmpdir(), 'dhcp-'));
+  const ip = (...args: string[]) => execFileSync('/usr/sbin/ip', args, { encoding: 'utf8' });
+  const children: ChildProcess[] = [];
+  onTestFinished(async () => {
+    for (const child of children) child.kill('SIGKILL');
+    for (const name of Object.values(names)) ip('netns', 'del', name);
+    await temporary.remove();
+  });
+  for (const name of Object.values(names)) ip('netns', 'add', name);
+  ip(
+    '-n',
+    names.server,
+    'link',
+    'add',
+    'eth0',
+    'type',
+    'veth',
+    'peer',
+    'name',
+    'eth0',
+    'netns',
+    names.device,
+  );
+  ip('-n', names.server, 'addr', 'add', '192.0.2.1/24', 'dev', 'eth0');
+  ip('-n', names.server, 'link', 'set', 'eth0', 'up');
+  // The script writes to /run/network: each device has a /run of its own.
+  const mountRun =
+    'mount -t tmpfs tmpfs /run && mkdir /run/network && mount --bind "$0" /run/network && exec "$@"';
+  const inside = (name: string, command: readonly string[]): string[] =>
+    ['netns', 'exec', name, 'unshare', '--mount', tools.busybox, 'sh', '-c', mountRun, temporary.path].concat(
+      command,
+    );
+  return {
+    directory: temporary.path,
+    device: (...command) => ip(...inside(names.device, command)),
+    spawn: (where, ...command) => {
+      const child = spawn('/usr/sbin/ip', inside(names[where], command), { stdio: 'ignore' });
+      children.push(child);
+      return child;
+    },
+  };
+}
+
+async function serve(cable: Cable, ...options: string[]): Promise<void> {
+  const file = join(cable.directory, 'udhcpd.conf');
+  await writeFile(
+    file,
+    [
+      'start 192.0.2.50',
+      'end 192.0.2.60',
+      'interface eth0',
+      `lease_file ${cable.directory}/leases`,
+      'option subnet 255.255.255.0',
+      'option router 192.0.2.1',
+      'option dns 192.0.2.53',
+      ...options,
+      '',
+    ].join('\n'),
+  );
+  await writeFile(join(cable.directory, 'leases'), '');
+  cable.spawn('server', tools.busybox, 'udhcpd', '-f', file);
+}
+
+const settings = (network: object) => parseConfig({ domain: 'chat.example.org', network }).network;
+
+describe.skipIf(!canRun && process.env.CI === undefined)('The network of a device', () => {
+  test('gets its address and default route by DHCP', async () => {
+    const cable = await makeCable();
+    await serve(cable);
+    const network = settings({});
+    for (const command of interfaceCommands('eth0', network)) cable.device(...command);
+    const client = dhcpClient('eth0', network, 'chat.example.org');
+    if (client === undefined) throw new Error('no client');
+    cable.spawn(
+      'device',
+      client.command,
+      ...client.args.map((arg) => (arg === paths.dhcpScript ? script : arg)),
+    );
+    await expect
+      .poll(() => readFile(join(cable.directory, 'lease'), 'utf8').catch(() => ''), { timeout: 15_000 })
+      .toMatch(
+        /^interface=eth0\naddress=192\.0\.2\.5\d\/24\ngateway=192\.0\.2\.1\nresolvers=192\.0\.2\.53\n$/,
+      );
+    expect(cable.device('ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')).toMatch(/inet 192\.0\.2\.5\d\/24/);
+    expect(cable.device('ip', '-4', 'route')).toContain('default via 192.0.2.1 dev eth0');
+  });
+
+  test('takes classless routes in place of the router (RFC 3442)', async () => {
+    const cable = await makeCable();
+    await serve(cable, 'option staticroutes 198.51.100.0/24 192.0.2.2, 0.0.0.0/0 192.0.2.3');
+    const network = settings({});
+    for (const command of interfaceCommands('eth0', network)) cable.device(...command);
+    const client = dhcpClient('eth0', network, 'chat.example.org');
+    if (client === undefined) throw new Error('no client');
+    cable.spawn(
+      'device',
+      client.command,
+      ...client.args.map((arg) => (arg === paths.dhcpScript ? script : arg)),
+    );
+    await expect
+      .poll(() => readFile(join(cable.directory, 'lease'), 'utf8').catch(() => ''), { timeout: 15_000 })
+      .toContain('address=192.0.2.5');
+    const routes = cable.device('ip', '-4', 'route');
+    expect(routes).toContain('default via 192.0.2.3 dev eth0');
+    expect(routes).toContain('198.51.100.0/24 via 192.0.2.2 dev eth0');
+  });
+
+  test('lets go of the address when the lease is gone', async () => {
+    const cable = await makeCable();
+    cable.device('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'eth0');
+    cable.device('/usr/bin/env', 'interface=eth0', tools.busybox, 'sh', script, 'deconfig');
+    expect(cable.device('ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')).not.toContain('192.0.2.77');
+  });
+
+  test('stands on fixed addresses, with gateways outside the prefix', async () => {
+    const cable = await makeCable();
+    const network = settings({
+      ipv4: { address: '203.0.113.5/32', gateway: '192.0.2.1' },
+      ipv6: { address: '2001:db8::5/64', gateway: 'fe80::1' },
+    });
+    // Twice: a supervisor that starts again does it over.
+    for (const command of [...interfaceCommands('eth0', network), ...interfaceCommands('eth0', network)]) {
+      cable.device(...command);
+    }
+    expect(cable.device('ip', '-4', 'route')).toContain('default via 192.0.2.1 dev eth0');
+    expect(cable.device('ip', '-6', 'route')).toContain('default via fe80::1 dev eth0');
+    expect(cable.device('ip', '-6', 'addr', 'show', 'dev', 'eth0')).toContain('2001:db8::5/64');
+  });
+});
