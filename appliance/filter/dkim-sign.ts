@@ -1,12 +1,12 @@
 /**
- * DKIM signing (RFC 6376), rsa-sha256, relaxed header and simple body, as chatmail relays sign. Own code since
- * the library that verifies cannot oversign: naming a field once more than it occurs, so that adding one
- * breaks the signature.
+ * DKIM signing (RFC 6376), rsa-sha256, relaxed header and simple body, as chatmail relays sign. Fields that
+ * readers act on are oversigned, named once more than they occur, so that adding one breaks the signature.
  */
-import { createHash, createPrivateKey, type KeyObject, sign } from 'node:crypto';
+import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { ConfigError, messageOf } from '../base/errors.ts';
+import { bodyHash, canonicalField, canonicalSignature, selectFields } from './dkim-canonical.ts';
 import type { HeaderField, MailEdit } from './message.ts';
 
 const signAsync = promisify(sign);
@@ -80,12 +80,13 @@ export function createDkimSigner({ key, selector, domain, clock }: DkimSignerOpt
         ` v=1; a=rsa-sha256; c=relaxed/simple; d=${domain};`,
         `\r\n\ts=${selector}; t=${Math.floor(clock.wallMs() / 1000)};`,
         `\r\n\t${foldNames(names)};`,
-        `\r\n\tbh=${createHash('sha256').update(simpleBody(body)).update('\r\n').digest('base64')};`,
+        `\r\n\tbh=${bodyHash(body, 'simple')};`,
         `\r\n\tb=`,
       ].join('');
       const input =
-        selectFields(headers, names).map(relaxedField).join('') +
-        relaxedField({ name: 'DKIM-Signature', value: unsignedValue }).replace(/\r\n$/, '');
+        selectFields(headers, names)
+          .map((field) => canonicalField(field, 'relaxed'))
+          .join('') + canonicalSignature({ name: 'DKIM-Signature', value: unsignedValue }, 'relaxed');
       const signature = await signAsync('sha256', Buffer.from(input, 'latin1'), privateKey);
       const folded = signature.toString('base64').replace(/.{70}(?=.)/g, '$&\r\n\t ');
       return { kind: 'insertHeader', index: 0, name: 'DKIM-Signature', value: unsignedValue + folded };
@@ -93,38 +94,10 @@ export function createDkimSigner({ key, selector, domain, clock }: DkimSignerOpt
   };
 }
 
-/** RFC 6376 §3.4.2. `value` may hold bytes above 127; only ASCII is touched. */
-export function relaxedField({ name, value }: HeaderField): string {
-  const text = value
-    .replace(/\r\n/g, '')
-    .replace(/[ \t]+/g, ' ')
-    .replace(/^ | $/g, '');
-  return `${name.trim().toLowerCase()}:${text}\r\n`;
-}
-
-/** RFC 6376 §3.4.3, without the single CRLF that always ends it. */
-export function simpleBody(body: Buffer): Buffer {
-  let end = body.length;
-  while (end >= 2 && body[end - 2] === 13 && body[end - 1] === 10) end -= 2;
-  return body.subarray(0, end);
-}
-
 /** h=: each name as often as it occurs, and once more when it is oversigned. */
 function signedNames(headers: readonly HeaderField[]): string[] {
   const present = headers.map(({ name }) => name.trim().toLowerCase()).filter((name) => !unsigned.has(name));
   return [...present, ...oversigned];
-}
-
-/** RFC 6376 §5.4.2: of several fields of one name the last comes first. A name too many stands for nothing. */
-function selectFields(headers: readonly HeaderField[], names: readonly string[]): HeaderField[] {
-  const stacks = new Map<string, HeaderField[]>();
-  for (const field of headers) {
-    const name = field.name.trim().toLowerCase();
-    const stack = stacks.get(name);
-    if (stack === undefined) stacks.set(name, [field]);
-    else stack.push(field);
-  }
-  return names.flatMap((name) => stacks.get(name)?.pop() ?? []);
 }
 
 /** `h=a:b:c` in lines of at most 78 characters; white space around the colons means nothing (§3.5). */
