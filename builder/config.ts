@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import { ConfigError, systemCode } from '../appliance/base/errors.ts';
 import {
   type Config,
+  type ConfigDocument,
   maxConfigBytes,
   parseConfig,
   parseJsonWithComments,
@@ -15,8 +16,10 @@ import { targets } from '../images/index.ts';
 import type { Target } from '../images/target.ts';
 
 export interface BuildConfig {
-  /** What the appliance is told: becomes the seed. */
+  /** What the appliance is told. */
   readonly appliance: Config;
+  /** The same as the operator wrote it, without the defaults: becomes the seed. */
+  readonly document: ConfigDocument;
   readonly target: Target;
   readonly outDirectory: string;
   readonly mirror: string | undefined;
@@ -63,8 +66,10 @@ export async function readBuildConfig(flags: BuildFlags, cwd: string): Promise<B
   if (mirror !== undefined) checkMirror(mirror);
   const lockFile = flags.lock === undefined ? undefined : resolve(cwd, flags.lock);
   if (lockFile !== undefined) await stat(lockFile);
+  const appliance = parseConfig({ ...document, domain });
   return {
-    appliance: parseConfig({ ...document, domain }),
+    appliance,
+    document: { ...document, domain: plainDomain(appliance.domain) },
     target,
     outDirectory: resolve(cwd, expandHome(flags.out ?? build.out ?? 'out')),
     mirror,
@@ -142,6 +147,12 @@ function checkMirror(mirror: string): void {
 
 function expandHome(path: string): string {
   return path === '~' || path.startsWith('~/') ? homedir() + path.slice(1) : path;
+}
+
+/** The text of the seed. */
+export function seedText(config: Pick<BuildConfig, 'document'>): string {
+  const { domain, ...rest } = config.document;
+  return `${JSON.stringify({ domain, ...rest }, undefined, 2)}\n`;
 }
 
 /** `chat.example.org-vm-x86_64`: what the files of this build are called, without ending. */

@@ -54,5 +54,6 @@ export const vmX86: Target = {
   ],
   node: node.amd64,
   loaders: { efi: 'x64', bios: true },
-  kernelArguments: ['console=tty0', 'console=ttyS0,115200', 'panic=5'],
+  // Notices and worse: the kernel’s whole account of itself takes seconds on a serial line.
+  kernelArguments: ['console=tty0', 'console=ttyS0,115200', 'loglevel=6', 'panic=5'],
 };

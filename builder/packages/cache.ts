@@ -135,7 +135,7 @@ export class PackageCache {
     const temporary = join(this.directory, 'temporary', randomBytes(12).toString('hex'));
     try {
       {
-        await using file = await open(temporary, 'wx', 0o644);
+        await using file = await open(temporary, 'wx+', 0o644);
         await produce(file);
         await file.sync();
       }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 
 /** Entry points below appliance/, without `.ts`. */
-export const programs = ['supervisor', 'relay', 'expire'] as const;
+export const programs = ['supervisor', 'relay'] as const;
 
 export interface CompiledProgram {
   /** `relay.js`, or a chunk that programs share or load lazily. */

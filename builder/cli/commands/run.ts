@@ -102,7 +102,8 @@ export const command: Command = {
     } catch (error) {
       if (!context.signal.aborted) throw error;
     }
-    return untilStopped(vm, context, progress);
+    // Awaited here: the machine is killed when this scope is left.
+    return await untilStopped(vm, context, progress);
   },
 };
 

@@ -1,0 +1,176 @@
+/** The recipe of an image, top to bottom. Every step is a function; this file hands on what they return. */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { writeFileAtomic } from '../appliance/base/atomic-file.ts';
+import type { Clock } from '../appliance/base/clock.ts';
+import { plainDomain } from '../appliance/contract/domain.ts';
+import { formatBytes, type Progress } from './cli/progress.ts';
+import { type BuildConfig, imageBaseName, seedText } from './config.ts';
+import { openFileSource, sliceContent } from './formats/random-access.ts';
+import { buildBoot } from './image/build-boot.ts';
+import { planDisk } from './image/plan-disk.ts';
+import { writeImage } from './image/write-image.ts';
+import { readAptSources } from './packages/apt-sources.ts';
+import { PackageCache } from './packages/cache.ts';
+import { decodeLock, encodeLock, type Lock } from './packages/lockfile.ts';
+import { chooseMirrors } from './packages/mirror.ts';
+import { type PackagesProgress, preparePackages, type PreparedPackages } from './packages/prepare.ts';
+import { unpackLocked } from './packages/unpack.ts';
+import { type BuiltRoot, buildRoot, kernelModulesOf, rootTree } from './rootfs/build-root.ts';
+import { compileAppliance } from './rootfs/compile-appliance.ts';
+import { imageSbom } from './rootfs/image-sbom.ts';
+
+export interface BuildContext {
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cacheDirectory: string;
+  /** The package's own root: appliance/, templates/, node_modules/. */
+  readonly sourceDirectory: string;
+}
+
+export interface BuildResult {
+  readonly image: string;
+  readonly lockFile: string;
+  readonly sbomFile: string;
+  readonly root: BuiltRoot;
+  readonly downloadedBytes: number;
+}
+
+/**
+ * Builds an image and writes it, its lock and its bill of materials.
+ * @throws ConfigError, IntegrityError, PackageError, or the system's error; nothing is left half-written
+ */
+export async function buildImage(config: BuildConfig, context: BuildContext): Promise<BuildResult> {
+  const { progress, signal, sourceDirectory } = context;
+  const { target } = config;
+  // Before any long work: a directory that cannot be written to is better known now.
+  await mkdir(config.outDirectory, { recursive: true });
+  const base = join(config.outDirectory, imageBaseName(config));
+
+  const cache = await PackageCache.open(context.cacheDirectory, context.clock.wallMs());
+  const prepared = await progress.step(
+    'Debian packages',
+    (step) => fetchPackages(config, cache, context, (state) => step.update(describe(state))),
+    ({ packages, alone, downloadedBytes }) =>
+      `${packages.length + alone.length} packages, ${downloadedBytes === 0 ? 'nothing to download' : `${formatBytes(downloadedBytes)} downloaded`}`,
+  );
+  const { lock } = prepared;
+  const mtimeSec = newestSuiteSec(lock);
+  const version = await ownVersion(sourceDirectory);
+  const date = new Date(mtimeSec * 1000).toISOString();
+
+  await using trees = await progress.step('Unpack', (step) =>
+    unpackLocked(cache, lock, signal, (done, total) => step.update(`${done} of ${total}`)),
+  );
+  const { packages, alone, npm } = trees;
+  const [node] = npm;
+  if (node === undefined) throw new Error('The lock names no Node');
+  const appliance = await progress.step('Compile the appliance', () => compileAppliance(sourceDirectory));
+  const kernel = await kernelModulesOf(packages, signal);
+  const root = await progress.step(
+    'Root filesystem',
+    async (step) => {
+      const release = { version, target: target.name, date };
+      const inputs = { target, packages, node, appliance, release, mtimeSec, sourceDirectory };
+      const tree = await rootTree(inputs, kernel, signal);
+      return buildRoot(tree, cache, signal, (done, total) => {
+        step.update(`${formatBytes(done)} of ${formatBytes(total)}`);
+      });
+    },
+    ({ sizeBytes, made }) => `${formatBytes(sizeBytes)}${made ? '' : ', unchanged'}`,
+  );
+
+  const image = `${base}.img`;
+  await progress.step(
+    'Disk image',
+    async () => {
+      const disk = planDisk(`${target.name} ${plainDomain(config.appliance.domain)}`);
+      const seed = seedText(config);
+      const inputs = {
+        target,
+        packages,
+        alone,
+        kernel,
+        disk,
+        seed,
+        version,
+        mtimeSec,
+        sourceDirectory,
+        cache,
+      };
+      const boot = await buildBoot(inputs, signal);
+      await using squashfs = await openFileSource(root.path);
+      const parts = {
+        mbrCode: boot.mbrCode,
+        boot: boot.plan,
+        root: sliceContent(squashfs, 0, squashfs.sizeBytes),
+      };
+      await writeImage(image, disk, parts, signal);
+    },
+    () => image,
+  );
+
+  const subject = {
+    name: 'chatmail-build',
+    version,
+    target: target.name,
+    rootSha256: root.sha256,
+    timestamp: date,
+  };
+  const sbom = await imageSbom(subject, lock, appliance.npmPackages, sourceDirectory);
+  const [lockFile, sbomFile] = [`${base}.lock.json`, `${base}.sbom.json`];
+  await writeFileAtomic(lockFile, encodeLock(lock), { mode: 0o644 });
+  await writeFileAtomic(sbomFile, sbom, { mode: 0o644 });
+  return { image, lockFile, sbomFile, root, downloadedBytes: prepared.downloadedBytes };
+}
+
+async function fetchPackages(
+  config: BuildConfig,
+  cache: PackageCache,
+  { signal, clock, env }: BuildContext,
+  onProgress: (progress: PackagesProgress) => void,
+): Promise<PreparedPackages> {
+  const { target, lockFile, offline, refresh } = config;
+  const lock = lockFile === undefined ? undefined : decodeLock(await readFile(lockFile, 'utf8'), lockFile);
+  return preparePackages(
+    {
+      architecture: target.architecture,
+      suites: target.suites,
+      components: target.components,
+      wanted: target.rootPackages,
+      alone: target.bootPackages,
+      excludes: target.excludes,
+      npm: [target.node],
+      mirrors: chooseMirrors(config.mirror, await readAptSources()),
+      cache,
+      lock,
+      offline,
+      refresh,
+    },
+    { signal, clock, env, onProgress },
+  );
+}
+
+function describe(state: PackagesProgress): string {
+  switch (state.phase) {
+    case 'indexes':
+      return `indexes, ${formatBytes(state.doneBytes)}`;
+    case 'resolve':
+      return 'resolving';
+    case 'download':
+      return `${state.doneFiles} of ${state.totalFiles}, ${formatBytes(state.doneBytes)} of ${formatBytes(state.totalBytes)}`;
+  }
+}
+
+/** The state of the archive that the image was made of is the time of all that is ours: no clock is asked. */
+function newestSuiteSec(lock: Lock): number {
+  return Math.max(...lock.suites.map(({ date }) => Date.parse(date) / 1000));
+}
+
+async function ownVersion(sourceDirectory: string): Promise<string> {
+  const text = await readFile(join(sourceDirectory, 'package.json'), 'utf8');
+  return v.parse(v.object({ version: v.string() }), JSON.parse(text)).version;
+}

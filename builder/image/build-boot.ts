@@ -1,0 +1,119 @@
+/** The BOOT partition of a build: kernel and loaders out of Debian's packages, our initramfs, the seed. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { kernelCommandLine } from '../../appliance/contract/boot-layout.ts';
+import type { Target } from '../../images/target.ts';
+import type { FatPlan } from '../formats/fat/plan.ts';
+import { extractSyslinux, type SyslinuxPieces } from '../formats/syslinux.ts';
+import { bytesContent, type Content, readContent } from '../formats/tree.ts';
+import type { PackageCache } from '../packages/cache.ts';
+import type { UnpackedPackage } from '../packages/unpack.ts';
+import { buildInitramfs } from '../rootfs/initramfs.ts';
+import type { KernelModules } from '../rootfs/kernel-modules.ts';
+import { bootFiles, efiLoaders, readBootTexts, syslinuxSources } from './boot-files.ts';
+import { planBootPartition } from './boot-partition.ts';
+import type { DiskPlan } from './plan-disk.ts';
+
+export interface BootBuildInputs {
+  readonly target: Target;
+  /** Packages of the root: they hold the kernel and busybox. */
+  readonly packages: readonly UnpackedPackage[];
+  /** Packages of single files: loaders. */
+  readonly alone: readonly UnpackedPackage[];
+  readonly kernel: KernelModules;
+  readonly disk: DiskPlan;
+  readonly seed: string;
+  /** Of chatmail-build: the newer of two slots is tried first. */
+  readonly version: string;
+  readonly mtimeSec: number;
+  readonly sourceDirectory: string;
+  readonly cache: PackageCache;
+}
+
+export interface BuiltBoot {
+  readonly plan: FatPlan;
+  /** Code for sector 0, where a BIOS may start the disk. */
+  readonly mbrCode: Uint8Array | undefined;
+}
+
+/** Loaders and their parts are small; the largest is shim, with 1 MB. */
+const maxLoaderBytes = 16 * 1024 * 1024;
+
+/** Plans BOOT with slot a in it and slot b empty. */
+export async function buildBoot(inputs: BootBuildInputs, signal: AbortSignal): Promise<BuiltBoot> {
+  const { target, alone, disk, mtimeSec } = inputs;
+  const fromPackage = (source: { readonly package: string; readonly source: string }): Content =>
+    findFile(alone, source.package, source.source);
+  const bios = target.loaders.bios;
+  const syslinux: SyslinuxPieces | undefined = bios
+    ? extractSyslinux(await readContent(fromPackage(syslinuxSources.installer), maxLoaderBytes, signal))
+    : undefined;
+  const entries = bootFiles({
+    entry: {
+      slot: 'a',
+      title: `chatmail ${inputs.version}`,
+      version: inputs.version,
+      commandLine: kernelCommandLine({
+        slot: 'a',
+        arguments: target.kernelArguments,
+        diskGuid: disk.diskGuid,
+      }),
+    },
+    kernel: findKernel(inputs),
+    initramfs: bytesContent(await cachedInitramfs(inputs, signal)),
+    efi: efiLoaders[target.loaders.efi].map((loader) => ({
+      path: loader.path,
+      content: fromPackage(loader),
+    })),
+    syslinux:
+      syslinux === undefined
+        ? undefined
+        : { pieces: syslinux, ldlinuxC32: fromPackage(syslinuxSources.ldlinuxC32) },
+    seed: inputs.seed,
+    texts: await readBootTexts(inputs.sourceDirectory, signal),
+    mtimeSec,
+  });
+  return {
+    plan: planBootPartition(entries, disk, syslinux),
+    mbrCode: bios ? await readContent(fromPackage(syslinuxSources.mbr), 440, signal) : undefined,
+  };
+}
+
+function findFile(packages: readonly UnpackedPackage[], name: string, path: string): Content {
+  const entry = packages.find((one) => one.name === name)?.entries.find((one) => one.path === path);
+  if (entry?.kind !== 'file') throw new Error(`The Debian package ${name} has no /${path}`);
+  return entry.content;
+}
+
+/** Debian puts it into /boot, newer packages below the modules. */
+function findKernel({ packages, kernel }: BootBuildInputs): Content {
+  const paths = [`boot/vmlinuz-${kernel.release}`, `${kernel.directory}/vmlinuz`];
+  for (const { entries } of packages) {
+    const entry = entries.find(({ path }) => paths.includes(path));
+    if (entry?.kind === 'file') return entry.content;
+  }
+  throw new Error(`None of the packages brings the kernel ${kernel.release}`);
+}
+
+/** The initramfs depends on kernel, modules, busybox and /init alone; packing it takes longer than looking. */
+async function cachedInitramfs(inputs: BootBuildInputs, signal: AbortSignal): Promise<Uint8Array> {
+  const { target, packages, kernel, mtimeSec, cache } = inputs;
+  const init = await readFile(join(inputs.sourceDirectory, 'templates/initramfs/init'), 'utf8');
+  const busybox = findFile(packages, 'busybox-static', 'usr/bin/busybox');
+  const versions = packages
+    .filter(({ name }) => name === 'busybox-static' || name.startsWith('linux-'))
+    .map(({ name, version }) => `${name}=${version}`);
+  const key = createHash('sha256')
+    .update(JSON.stringify({ format: 1, versions, modules: target.initramfsModules, init, mtimeSec }))
+    .digest('hex');
+  const path = `initramfs/${key}`;
+  const known = await readFile(cache.path(path)).catch(() => undefined);
+  if (known !== undefined) return known;
+  const bytes = await buildInitramfs(
+    { kernel, modules: target.initramfsModules, busybox, init, mtimeSec },
+    signal,
+  );
+  await cache.writeFile(path, (file) => file.writeFile(bytes));
+  return bytes;
+}
