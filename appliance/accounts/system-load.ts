@@ -1,7 +1,7 @@
 /**
  * Is the machine well enough to take in one more account? Limits of chatmail/relay (load 5, 200 MB of
- * memory, 1 GB of disk), scaled down where a whole board has little more than that: a tenth of the memory
- * or of the disk is enough then.
+ * memory, 1 GB of disk) fitted to the machine: the load counts for each CPU, and where a whole board has
+ * little more than so much memory or disk, a tenth of it is enough.
  */
 import { readFile, statfs } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -18,15 +18,14 @@ export interface SystemLoad {
 
 export type Shortage = 'load' | 'memory' | 'disk';
 
-const loadPerCpu = 2.5;
-const minLoadLimit = 5;
+const loadLimitPerCpu = 5;
 const memoryReserveBytes = 200_000_000;
 const diskReserveBytes = 1_000_000_000;
 const smallMachineShare = 0.1;
 
 /** What the machine lacks for a new account, or null. */
 export function findShortage(load: SystemLoad): Shortage | null {
-  if (load.load1m > Math.max(minLoadLimit, loadPerCpu * load.cpuCount)) return 'load';
+  if (load.load1m > loadLimitPerCpu * load.cpuCount) return 'load';
   const memoryLimit = Math.min(memoryReserveBytes, load.memoryBytes * smallMachineShare);
   if (load.memoryAvailableBytes < memoryLimit) return 'memory';
   const diskLimit = Math.min(diskReserveBytes, load.diskBytes * smallMachineShare);
