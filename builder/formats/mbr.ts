@@ -21,8 +21,10 @@ const active = 0x80;
 /** Partition types: FAT32 addressed by LBA, and the one that keeps old tools off a GPT. */
 const fat32Lba = 0x0c;
 const gptProtective = 0xee;
-/** Cylinder, head and sector of anything beyond what they can express (1023/254/63). */
+/** Cylinder, head and sector of anything beyond what they can express: 1023/254/63. */
 const chsBeyondRange = [0xfe, 0xff, 0xff] as const;
+/** Of the protective entry, UEFI 2.10 table 5.4: sector 1, and all ones for an end beyond range. */
+const protectiveChs = { chsFirst: [0x00, 0x02, 0x00], chsLast: [0xff, 0xff, 0xff] } as const;
 
 interface BootCode {
   /** At most 440 bytes; none means a BIOS finds nothing to run. */
@@ -38,8 +40,7 @@ interface BootCode {
 export function encodeProtectiveMbr(options: BootCode & { readonly diskSizeBytes: number }): Uint8Array {
   const sectors = Math.floor(options.diskSizeBytes / sectorBytes);
   const count = Math.min(sectors - 1, maxUint32);
-  // UEFI 2.10 table 5.4: 00 02 00 is sector 1 in CHS.
-  const entry = { status: 0, type: gptProtective, chsFirst: [0, 2, 0], firstSector: 1, count } as const;
+  const entry = { status: 0, type: gptProtective, ...protectiveChs, firstSector: 1, count };
   return encodeMbr(options, [entry]);
 }
 
@@ -55,8 +56,15 @@ export function encodeHybridMbr(
     throw new RangeError(`Sectors ${firstSector} + ${sectorCount} do not fit a hybrid MBR`);
   }
   return encodeMbr(options, [
-    { status: active, type: fat32Lba, chsFirst: chsBeyondRange, firstSector, count: sectorCount },
-    { status: 0, type: gptProtective, chsFirst: [0, 2, 0], firstSector: 1, count: firstSector - 1 },
+    {
+      status: active,
+      type: fat32Lba,
+      chsFirst: chsBeyondRange,
+      chsLast: chsBeyondRange,
+      firstSector,
+      count: sectorCount,
+    },
+    { status: 0, type: gptProtective, ...protectiveChs, firstSector: 1, count: firstSector - 1 },
   ]);
 }
 
@@ -64,6 +72,7 @@ interface MbrEntry {
   readonly status: number;
   readonly type: number;
   readonly chsFirst: readonly [number, number, number];
+  readonly chsLast: readonly [number, number, number];
   readonly firstSector: number;
   readonly count: number;
 }
@@ -82,7 +91,7 @@ function encodeMbr(options: BootCode, entries: readonly MbrEntry[]): Uint8Array 
     view.setUint8(offset, entry.status);
     bytes.set(entry.chsFirst, offset + 1);
     view.setUint8(offset + 4, entry.type);
-    bytes.set(chsBeyondRange, offset + 5);
+    bytes.set(entry.chsLast, offset + 5);
     view.setUint32(offset + 8, entry.firstSector, true);
     view.setUint32(offset + 12, entry.count, true);
   }

@@ -1,0 +1,135 @@
+import { createHash } from 'node:crypto';
+import { mkdtempDisposable, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { decodeGpt } from '../../../appliance/disk/gpt.ts';
+import { planFat32 } from '../../../builder/formats/fat/plan.ts';
+import { bytesContent, type Content, textContent, type TreeEntry } from '../../../builder/formats/tree.ts';
+import { planBootPartition } from '../../../builder/image/boot-partition.ts';
+import { planDisk } from '../../../builder/image/plan-disk.ts';
+import { type ImageParts, writeImage } from '../../../builder/image/write-image.ts';
+
+const disk = planDisk('chat.example.org');
+const entries: TreeEntry[] = [
+  {
+    path: 'chatmail.json',
+    kind: 'file',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    mtimeSec: 0,
+    content: textContent('{}'),
+  },
+];
+const root = Buffer.alloc(3 * 1024 * 1024, 'root');
+const parts: ImageParts = {
+  mbrCode: Uint8Array.of(0xfa),
+  boot: planBootPartition(entries, disk),
+  root: bytesContent(root),
+};
+const { signal } = new AbortController();
+
+/** Content that ends in an error after its first part. */
+function failing(error: Error): Content {
+  return {
+    sizeBytes: 2_000_000,
+    async *read() {
+      yield Buffer.alloc(1_000_000, 1);
+      throw error;
+    },
+  };
+}
+
+describe('writeImage', () => {
+  test('puts every part at its place, and leaves the rest empty', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    await writeImage(path, disk, parts, signal);
+    await using file = await open(path, 'r');
+    const read = async (offset: number, length: number): Promise<Buffer> =>
+      (await file.read(Buffer.alloc(length), 0, length, offset)).buffer;
+    expect((await file.stat()).size).toBe(disk.sizeBytes);
+    expect((await read(0, 1)).readUInt8()).toBe(0xfa);
+    const backup = decodeGpt(await read(disk.sizeBytes - 33 * 512, 33 * 512), 'backup');
+    expect(backup).toEqual(decodeGpt(await read(512, 33 * 512), 'primary'));
+    expect(backup.partitions.map(({ name }) => name)).toEqual(['BOOT', 'ROOT-A', 'ROOT-B', 'DATA']);
+    expect((await read(disk.boot.startBytes + 82, 5)).toString()).toBe('FAT32');
+    expect((await read(disk.boot.startBytes + 28, 4)).readUInt32LE()).toBe(disk.boot.firstSector);
+    expect((await read(disk.rootA.startBytes, root.length)).equals(root)).toBe(true);
+    expect((await read(disk.data.startBytes, 4096)).equals(Buffer.alloc(4096))).toBe(true);
+    expect(await readdir(scratch.path)).toEqual(['relay.img']);
+    if (process.platform !== 'win32') {
+      expect((await stat(path)).blocks * 512).toBeLessThan(8 * 1024 * 1024);
+    }
+  });
+
+  test('gives the same bytes twice', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const digests = new Set<string>();
+    for (const name of ['one', 'two']) {
+      await writeImage(join(scratch.path, name), disk, parts, signal);
+      await using file = await open(join(scratch.path, name), 'r');
+      // Both tables, and all of BOOT that is used.
+      const { buffer } = await file.read(Buffer.alloc(4 * 1024 * 1024), 0, 4 * 1024 * 1024, 0);
+      digests.add(createHash('sha256').update(buffer).digest('hex'));
+    }
+    expect(digests.size).toBe(1);
+  });
+
+  test.each([
+    ['a source fails', { ...parts, root: failing(new Error('torn')) }, /torn/],
+    [
+      'a source is shorter than it said',
+      { ...parts, root: { ...bytesContent(root), sizeBytes: root.length + 1 } },
+      /said to have/,
+    ],
+    [
+      'the root is too large',
+      { ...parts, root: { ...bytesContent(root), sizeBytes: disk.rootA.sizeBytes + 1 } },
+      /leave packages out/,
+    ],
+    [
+      'BOOT is larger than its partition',
+      {
+        ...parts,
+        boot: planFat32([], {
+          sizeBytes: disk.boot.sizeBytes * 2,
+          clusterBytes: 4096,
+          volumeId: 1,
+          label: 'BOOT',
+          hiddenSectors: 2048,
+        }),
+      },
+      /does not fit/,
+    ],
+  ] satisfies [string, ImageParts, RegExp][])('leaves what was there when %s', async (_, wrong, message) => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    await writeFile(path, 'the old image');
+    await expect(writeImage(path, disk, wrong, signal)).rejects.toThrow(message);
+    expect(await readFile(path, 'utf8')).toBe('the old image');
+    expect(await readdir(scratch.path)).toEqual(['relay.img']);
+  });
+
+  test('leaves nothing when it is aborted half-way', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const abort = new AbortController();
+    const content: Content = {
+      sizeBytes: 2_000_000,
+      async *read() {
+        yield Buffer.alloc(1_000_000, 1);
+        abort.abort(new Error('enough'));
+        yield Buffer.alloc(1_000_000, 1);
+      },
+    };
+    const writing = writeImage(
+      join(scratch.path, 'relay.img'),
+      disk,
+      { ...parts, root: content },
+      abort.signal,
+    );
+    await expect(writing).rejects.toThrow('enough');
+    expect(await readdir(scratch.path)).toEqual([]);
+  });
+});
