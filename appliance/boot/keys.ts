@@ -14,44 +14,61 @@ export interface KeyPaths {
   readonly sshHostKey: string;
 }
 
-const generate = promisify(generateKeyPair);
+interface KeyContext {
+  readonly keyPaths: KeyPaths;
+  readonly nowMs: number;
+  readonly log: Log;
+}
 
-/** Makes what is missing. A DKIM key that came with the seed takes the place of the one there is. */
+const generate = promisify(generateKeyPair);
+const ownerOf = (user: 'relay' | 'edge') => ({ uid: users[user].uid, gid: users[user].gid });
+
+/** Makes what is missing, side by side: finding primes takes seconds on a small board. */
 export async function ensureKeys(
   config: Config,
   keyPaths: KeyPaths,
   { nowMs, log }: { readonly nowMs: number; readonly log: Log },
 ): Promise<void> {
-  const own = (user: 'relay' | 'edge') => ({ uid: users[user].uid, gid: users[user].gid });
+  const context = { keyPaths, nowMs, log };
+  await Promise.all([
+    ensureDkimKey(config, context),
+    ensureCertificate(config, context),
+    ensureSshHostKey(context),
+  ]);
+}
 
-  const dkimKey = await readTextIfPresent(keyPaths.dkimKey);
-  const { dkimKey: seedKey } = config.secrets;
-  if (seedKey !== undefined && seedKey !== dkimKey) {
-    await writeFileAtomic(keyPaths.dkimKey, seedKey, { mode: 0o600, owner: own('relay') });
+/** A key that came with the seed takes the place of the one there is. */
+async function ensureDkimKey(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
+  const present = await readTextIfPresent(keyPaths.dkimKey);
+  const { dkimKey } = config.secrets;
+  const options = { mode: 0o600, owner: ownerOf('relay') };
+  if (dkimKey !== undefined && dkimKey !== present) {
+    await writeFileAtomic(keyPaths.dkimKey, dkimKey, options);
     log.info('DKIM key taken from the seed');
-  } else if (dkimKey === undefined) {
+  } else if (present === undefined) {
     // RFC 8301 §3.2: 2048 bits; Ed25519 is still unknown to many verifiers.
     const { privateKey } = await generate('rsa', { modulusLength: 2048 });
-    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
-    await writeFileAtomic(keyPaths.dkimKey, pem, { mode: 0o600, owner: own('relay') });
+    await writeFileAtomic(keyPaths.dkimKey, privateKey.export({ type: 'pkcs8', format: 'pem' }), options);
     log.info('DKIM key made');
   }
+}
 
+async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyContext): Promise<void> {
   const pair = {
     keyPem: (await readTextIfPresent(keyPaths.tlsKey)) ?? '',
     certificatePem: (await readTextIfPresent(keyPaths.tlsCertificate)) ?? '',
   };
-  if (!isUsableCertificate(pair, config.domain, nowMs)) {
-    const made = await makeSelfSigned(config.domain, nowMs);
-    await writeFileAtomic(keyPaths.tlsKey, made.keyPem, { mode: 0o600 });
-    await writeFileAtomic(keyPaths.tlsCertificate, made.certificatePem, { mode: 0o644 });
-    log.info('self-signed certificate made');
-  }
+  if (isUsableCertificate(pair, config.domain, nowMs)) return;
+  const made = await makeSelfSigned(config.domain, nowMs);
+  await writeFileAtomic(keyPaths.tlsKey, made.keyPem, { mode: 0o600 });
+  await writeFileAtomic(keyPaths.tlsCertificate, made.certificatePem, { mode: 0o644 });
+  log.info('self-signed certificate made');
+}
 
-  if ((await readTextIfPresent(keyPaths.sshHostKey)) === undefined) {
-    const { privateKey } = await generate('ed25519');
-    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
-    await writeFileAtomic(keyPaths.sshHostKey, pem, { mode: 0o600, owner: own('edge') });
-    log.info('SSH host key made');
-  }
+async function ensureSshHostKey({ keyPaths, log }: KeyContext): Promise<void> {
+  if ((await readTextIfPresent(keyPaths.sshHostKey)) !== undefined) return;
+  const { privateKey } = await generate('ed25519');
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
+  await writeFileAtomic(keyPaths.sshHostKey, pem, { mode: 0o600, owner: ownerOf('edge') });
+  log.info('SSH host key made');
 }
