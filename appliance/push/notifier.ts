@@ -91,7 +91,8 @@ export function createNotifier(options: {
     }
     if (status === 200 || status === 410) {
       if (status === 410) store.removeToken(push.address, push.token);
-      if (push.attempts > 0) store.removePendingPush(push.token);
+      // An earlier message's retry is settled by it, too.
+      store.removePendingPush(push.token);
       counts[status === 200 ? 'delivered' : 'gone'] += 1;
       return;
     }
@@ -136,8 +137,7 @@ export function createNotifier(options: {
     for (const push of due) {
       // Moved ahead before it is tried, so that the next look does not find it again.
       store.addPendingPush({ ...push, dueSec: nowSec() + dropAfterSec });
-      // attempts ≥ 1 marks what has a row in the store.
-      enqueue({ ...push, attempts: Math.max(1, push.attempts) });
+      enqueue(push);
     }
     pump();
     schedule();
