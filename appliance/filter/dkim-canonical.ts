@@ -51,6 +51,31 @@ function withoutEmptyEnd(body: Buffer): Buffer {
   return body.subarray(0, end);
 }
 
+/** Less than this is not worth a call of its own. */
+const bulkBytes = 4096;
+
+/**
+ * Where the line of the next space or tab begins, or the end; asked for positions that only grow. Remembers,
+ * so that no byte is searched twice however the body is made.
+ */
+function spacedLineFinder(body: Buffer): (from: number) => number {
+  const next = { space: -1, tab: -1, either: -1, line: 0 };
+  const find = (byte: number, from: number) => {
+    const found = body.indexOf(byte, from);
+    return found < 0 ? body.length : found;
+  };
+  return (from) => {
+    if (next.space < from) next.space = find(space, from);
+    if (next.tab < from) next.tab = find(tab, from);
+    const either = Math.min(next.space, next.tab);
+    if (either !== next.either) {
+      next.either = either;
+      next.line = body.lastIndexOf(lineFeed, either) + 1;
+    }
+    return next.line;
+  };
+}
+
 /** §3.4.4, in slabs so that a large body costs no second one. */
 function updateRelaxed(hash: Hash, body: Buffer): void {
   const slab = Buffer.allocUnsafe(64 * 1024);
@@ -65,7 +90,27 @@ function updateRelaxed(hash: Hash, body: Buffer): void {
   let whiteSpace = false;
   // Line ends wait until something follows: those at the end of the body do not count.
   let lineEnds = 0;
+  const nextSpacedLine = spacedLineFinder(body);
+  let lineStart = 0;
   for (let at = 0; at < body.length; at++) {
+    if (at === lineStart) {
+      // Lines without white space stay as they are: most of an encrypted message, taken in one go.
+      const end = nextSpacedLine(at);
+      if (end - at >= bulkBytes) {
+        const text = withoutEmptyEnd(body.subarray(at, end));
+        if (text.length > 0) {
+          hash.update(slab.subarray(0, filled));
+          filled = 0;
+          for (; lineEnds > 0; lineEnds--) hash.update('\r\n');
+          hash.update(text);
+          hasText = true;
+        }
+        lineEnds += (end - at - text.length) / 2;
+        lineStart = end;
+        at = end - 1;
+        continue;
+      }
+    }
     const byte = body[at] ?? 0;
     if (byte === space || byte === tab) {
       whiteSpace = true;
@@ -74,6 +119,7 @@ function updateRelaxed(hash: Hash, body: Buffer): void {
       whiteSpace = false;
       lineEnds++;
       at++;
+      lineStart = at + 1;
     } else {
       for (; lineEnds > 0; lineEnds--) {
         put(carriageReturn);

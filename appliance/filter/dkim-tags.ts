@@ -127,7 +127,7 @@ function parseTags(text: string, { strict }: { strict: boolean }): Map<string, s
     }
     const name = match[1] ?? '';
     if (tags.has(name)) return null;
-    tags.set(name, (match[2] ?? '').replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, ''));
+    tags.set(name, (match[2] ?? '').trim());
   }
   return tags;
 }

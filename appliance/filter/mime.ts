@@ -9,6 +9,8 @@ import { type HeaderField, onlyValue, valuesOf } from './message.ts';
 const maxContentTypeLength = 2048;
 /** RFC 2046 §5.1.1. */
 const boundaryPattern = /^[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]$/;
+/** A delimiter line with the white space that may follow it; RFC 5322 §2.1.1 has no longer lines. */
+const maxDelimiterLine = 998;
 /** The header section of one part. */
 const maxPartHeaderBytes = 64 * 1024;
 const maxPartHeaders = 100;
@@ -86,9 +88,9 @@ export function splitMultipart(
       continue;
     }
     const lineEnd = endOfLine(body, at);
-    const rest = body.toString('latin1', at + delimiter.length, Math.min(lineEnd, at + 1000));
-    const kind = /^(-{0,2})[ \t]*$/.exec(rest)?.[1];
     // A line that only begins like the delimiter is one to some readers and text to others.
+    if (lineEnd - at > maxDelimiterLine) return null;
+    const kind = /^(-{0,2})[ \t]*$/.exec(body.toString('latin1', at + delimiter.length, lineEnd))?.[1];
     if (kind === undefined || kind === '-') return null;
     if (partStart === null) {
       if (!isBlankOr(preambles, body, at) || kind === '--') return null;
@@ -152,18 +154,36 @@ function parsePart(bytes: Buffer): MimePart | null {
 
 function decodeBase64(body: Buffer): Buffer | null {
   const text = body.toString('latin1').replace(/[\r\n]+/g, '');
-  if (text.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return null;
+  const padding = text.indexOf('=');
+  const digits = padding < 0 ? text.length : padding;
+  // Not one anchored pattern: on text of this size its backtracking would overflow.
+  if (text.length % 4 !== 0 || text.length - digits > 2 || /[^A-Za-z0-9+/=]/.test(text)) return null;
+  if (/[^=]/.test(text.slice(digits))) return null;
   return Buffer.from(text, 'base64');
 }
 
+/** RFC 2045 §6.7: printable ASCII, `=` with two upper-case hex digits, `=` before a line end; no space there. */
 function decodeQuotedPrintable(body: Buffer): Buffer | null {
-  // RFC 2045 §6.7: printable ASCII, encoded octets, soft line breaks; white space only inside a line.
-  const text = body.toString('latin1');
-  if (/[^\t\r\n -~]|[ \t](?=\r\n|$)|=(?![0-9A-F]{2}|\r\n)/.test(text)) return null;
-  const decoded = text
-    .replaceAll('=\r\n', '')
-    .replace(/=([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
-  return Buffer.from(decoded, 'latin1');
+  const decoded = Buffer.allocUnsafe(body.length);
+  let length = 0;
+  for (let at = 0; at < body.length; at++) {
+    const byte = body[at] ?? 0;
+    if (byte === 0x3d) {
+      const pair = body.toString('latin1', at + 1, at + 3);
+      at += 2;
+      if (pair === '\r\n') continue;
+      if (!/^[0-9A-F]{2}$/.test(pair)) return null;
+      decoded[length++] = Number.parseInt(pair, 16);
+    } else if (byte === 0x20 || byte === 0x09) {
+      if (at + 1 === body.length || body[at + 1] === 13) return null;
+      decoded[length++] = byte;
+    } else if ((byte > 0x20 && byte < 0x7f) || byte === 13 || byte === 10) {
+      decoded[length++] = byte;
+    } else {
+      return null;
+    }
+  }
+  return decoded.subarray(0, length);
 }
 
 function endOfLine(bytes: Buffer, start: number): number {

@@ -48,6 +48,16 @@ describe('parseFromField', () => {
     expect(parseFromField(value)).toBeNull();
   });
 
+  test.each(['(', '"', '<', ' ', '(a)', '"a" ', ',', '\\', 'a', '\r\n '])(
+    '250 KB of %j is no burden',
+    (piece) => {
+      const start = performance.now();
+      parseFromField(piece.repeat(250_000 / piece.length));
+      parseFromField(`${piece.repeat(250_000 / piece.length)}<a@b.example>`);
+      expect(performance.now() - start).toBeLessThan(1000);
+    },
+  );
+
   test('finds the one address whatever harmless name stands before it', () => {
     const name = fc.string({ unit: fc.constantFrom('a', ' ', '.', "'", '!', '\xc3'), maxLength: 30 });
     fc.assert(fc.property(name, (text) => parseFromField(` ${text} <a@b.example>`)?.text === 'a@b.example'));

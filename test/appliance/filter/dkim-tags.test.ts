@@ -88,6 +88,15 @@ describe('parseSignature', () => {
     },
   );
 
+  test('long white space is no burden', () => {
+    const start = performance.now();
+    for (const tag of ['n', 'b', 'h', 'd', 'bh'])
+      parseSignature(signature({ [tag]: `x${' '.repeat(250_000)}x` }));
+    parseSignature(`${' '.repeat(250_000)}x`);
+    withoutSignatureData(`b${' '.repeat(250_000)};`.repeat(3));
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
   test('never throws', () => {
     const unit = fc.constantFrom(
       'v=1',

@@ -151,6 +151,51 @@ describe('canonicalization (RFC 6376 §3.4.5)', () => {
   });
 });
 
+describe('bodyHash', () => {
+  test('a large relaxed body, in bulk and byte by byte, is what the definition says', () => {
+    const hashOf = (text: string) => createHash('sha256').update(text).digest('base64');
+    // RFC 6376 §3.4.4, word for word and without thought for size.
+    const relaxed = (body: string) => {
+      const text = body
+        .replace(/[ \t]+/g, ' ')
+        .replace(/ (?=\r\n|$)/g, '')
+        .replace(/(\r\n)*$/, '');
+      return text === '' ? '' : `${text}\r\n`;
+    };
+    const piece = fc.constantFrom(
+      '\r\n',
+      '\r\n'.repeat(3000),
+      'a',
+      ' ',
+      '\t ',
+      `${'b'.repeat(64)}\r\n`.repeat(200),
+    );
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+        const body = pieces.join('');
+        return bodyHash(Buffer.from(body), 'relaxed') === hashOf(relaxed(body));
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe('bodyHash of hostile bodies', () => {
+  const size = 8_000_000;
+  test.each([
+    ['one long line after many short ones', `${'\r\n'.repeat(2000)}${'a'.repeat(size)} `],
+    ['nothing but white space', ' \t'.repeat(size / 2)],
+    ['nothing but line ends', '\r\n'.repeat(size / 2)],
+    ['a space in every line', 'a b\r\n'.repeat(size / 5)],
+    ['a space after every 4 KB', `${'a\r\n'.repeat(1400)} `.repeat(size / 4201)],
+  ])('%s takes time in proportion to its size', (_, body) => {
+    const start = performance.now();
+    bodyHash(Buffer.from(body), 'relaxed');
+    bodyHash(Buffer.from(body), 'simple');
+    expect(performance.now() - start).toBeLessThan(3000);
+  });
+});
+
 describe('createDkimVerifier', () => {
   let good: MailMessage;
   beforeAll(async () => {

@@ -53,6 +53,8 @@ describe('splitMultipart', () => {
     ['a part in the epilogue', '--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\ntwo\r\n--b--\r\n'],
     ['text behind the last delimiter', '--b\r\n\r\none\r\n--b--hello\r\n'],
     ['text behind a delimiter', '--b\r\n\r\none\r\n--bc\r\n--b--\r\n'],
+    ['text far behind a delimiter', `--b${' '.repeat(1500)}hello\r\n\r\none\r\n--b--\r\n`],
+    ['text far behind the last delimiter', `--b\r\n\r\none\r\n--b--${' '.repeat(1500)}hello\r\n`],
     ['one dash too few at the end', '--b\r\n\r\none\r\n--b-\r\n'],
     ['no last delimiter', '--b\r\n\r\none\r\n'],
     ['no delimiter', 'hello\r\n'],
@@ -158,6 +160,16 @@ describe('decodeTransfer', () => {
     ['7bit (comment)', 'a', null],
   ])('takes %s off %j', (encoding, body, expected) => {
     expect(decode(encoding, body)).toBe(expected);
+  });
+
+  test.each([
+    ['base64', 'QUJD'.repeat(1_000_000), 'ABC'.repeat(1_000_000)],
+    ['base64', `${'QUJD'.repeat(1_000_000)}=`, null],
+    ['base64', `Q===${'QUJD'.repeat(1_000_000)}`, null],
+    ['quoted-printable', '=41'.repeat(1_000_000), 'A'.repeat(1_000_000)],
+    ['quoted-printable', `${'=41'.repeat(1_000_000)}=4`, null],
+  ])('%s of megabytes is no burden', (encoding, body, expected) => {
+    expect(decode(encoding, body) === expected).toBe(true);
   });
 
   test('refuses two encodings', () => {

@@ -124,6 +124,17 @@ describe('isEncryptedArmor', () => {
     );
   });
 
+  test('takes lines of any length, even of one character', () => {
+    const packets = Buffer.concat([sessionKey, newPacket(18, Buffer.alloc(70_000, 0x3c))]);
+    const base64 = packets.toString('base64');
+    for (const length of [1, 2, 3, 5, 63, 64, 65, 76, 1000, 200_000]) {
+      const all = base64.match(new RegExp(`.{1,${length}}`, 'g'))?.join('\r\n') ?? '';
+      const text = `-----BEGIN PGP MESSAGE-----\r\n\r\n${all}\r\n-----END PGP MESSAGE-----\r\n`;
+      expect([length, accepts(text)]).toEqual([length, true]);
+      expect([length, accepts(text.replace('PDw8', 'PDw!'))]).toEqual([length, length < 4]);
+    }
+  });
+
   test('takes random session keys and data of any length', () => {
     const sessionKeys = fc.array(fc.tuple(fc.constantFrom(1, 3), fc.uint8Array({ maxLength: 191 })), {
       maxLength: 5,
