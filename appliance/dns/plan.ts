@@ -97,6 +97,12 @@ export function planPush(input: PlanInput): PushPlan {
   };
 }
 
+const alteredReasons = {
+  proxied: "the provider's proxy answers in its place, and a proxy carries no mail",
+  alias: 'the provider answers with the addresses of another name',
+  routed: 'the provider answers different things to different people',
+} as const;
+
 /** Null when what is there is fine. */
 function planRecord(wanted: WantedRecord, input: PlanInput): Change | null {
   const at = (type: string) =>
@@ -104,10 +110,7 @@ function planRecord(wanted: WantedRecord, input: PlanInput): Change | null {
   const before = at(wanted.type);
   const after = { name: wanted.name, type: wanted.type, ttlSec: wanted.ttlSec };
   if (before?.altered !== undefined) {
-    const reason =
-      before.altered === 'proxied'
-        ? "the provider's proxy answers in its place, and a proxy carries no mail"
-        : 'the provider answers with the addresses of another name';
+    const reason = alteredReasons[before.altered];
     const values = canonicalValues(wanted.type, wanted.values);
     return { ...after, before, after: { ...after, values }, reason, replacesForeign: true };
   }

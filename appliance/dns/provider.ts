@@ -24,10 +24,10 @@ import type { RecordSet } from '../contract/dns-records.ts';
 export interface HeldRecordSet extends RecordSet {
   /**
    * Set when the world is answered something other than `values`, and says what: `proxied` (Cloudflare
-   * answers with its own addresses), `alias` (Route 53 answers with another name's). An upsert without it
-   * makes the set a plain one.
+   * answers with its own addresses), `alias` (Route 53 answers with another name's), `routed` (Route 53
+   * answers one thing to one, another to another). An upsert without it makes the set a plain one.
    */
-  readonly altered?: 'proxied' | 'alias';
+  readonly altered?: 'proxied' | 'alias' | 'routed';
 }
 
 export interface RecordSetKey {
@@ -147,8 +147,8 @@ export interface ProviderDefinition {
   readonly credentials: readonly Credential[];
   /** Where the operator gets a token, and the rights it needs. */
   readonly instructions: string;
-  /** Ends of the names of the provider's name servers, to recognise a domain it serves. */
-  readonly nameServerSuffixes: readonly string[];
+  /** The names of the provider's name servers, to recognise a domain it serves. */
+  readonly nameServerPattern?: RegExp;
   /** @throws RangeError when a credential that is not optional is missing */
   create(credentials: Readonly<Record<string, string>>, context: ProviderContext): Promise<DnsProvider>;
 }

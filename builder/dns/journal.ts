@@ -13,7 +13,7 @@ const setSchema = v.object({
   type: v.string(),
   ttlSec: v.number(),
   values: v.array(v.string()),
-  altered: v.optional(v.picklist(['proxied', 'alias'])),
+  altered: v.optional(v.picklist(['proxied', 'alias', 'routed'])),
 });
 const changeSchema = v.object({
   name: v.string(),

@@ -4,6 +4,7 @@
  */
 import { ProtocolError } from '../../base/errors.ts';
 import { type ProviderContext, ProviderError, type ProviderErrorCode } from '../provider.ts';
+import { durationText } from '../zone-text.ts';
 
 export interface HttpApiOptions {
   /** The provider's name, for messages. */
@@ -12,7 +13,10 @@ export interface HttpApiOptions {
   readonly context: ProviderContext;
   /** Texts that must never be shown. */
   readonly secrets: readonly string[];
-  /** The provider's own reading of an error answer; null leaves it to the status. */
+  /**
+   * The provider's own reading of an answer: what an error says, also one that comes with a good status.
+   * Null leaves it to the status.
+   */
   readonly explain: (answer: HttpAnswer) => { code?: ProviderErrorCode; message?: string } | null;
   /** Headers of each request; made anew for each try, since some are signatures over the time. */
   readonly headers: (request: PreparedRequest) => Readonly<Record<string, string>>;
@@ -32,6 +36,8 @@ export interface HttpRequest {
   readonly signal: AbortSignal;
   /** Statuses beside 2xx that the caller takes as an answer. */
   readonly accept?: readonly number[];
+  /** Doing it twice does no harm. By default every method but POST. */
+  readonly repeatable?: boolean;
 }
 
 export interface HttpAnswer {
@@ -75,46 +81,63 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
           ? asked.body
           : JSON.stringify(asked.body);
     const prepared: PreparedRequest = { method, url, body };
+    // A POST may have been done although its answer is lost; the next run's diff tells.
+    const repeatable = asked.repeatable ?? method !== 'POST';
     for (let tried = 1; ; tried++) {
       const answer = await send(prepared, options, asked.signal).catch((cause: unknown) => {
         asked.signal.throwIfAborted();
         if (cause instanceof ProtocolError) throw error('unexpected', cause.message, { cause });
         return cause;
       });
-      const last = tried >= maxTries;
-      const pauseMs = firstPauseMs * 2 ** (tried - 1);
+      const retry = (code: ProviderErrorCode, headers: Headers) =>
+        pauseBeforeRetry(code, tried, repeatable, headers, context.clock());
       if (!isAnswer(answer)) {
-        // A POST may have been done although its answer is lost; the next run's diff tells.
-        if (!last && method !== 'POST') {
-          await context.sleep(pauseMs, asked.signal);
-          continue;
+        const pauseMs = retry('unavailable', new Headers());
+        if (pauseMs === null) {
+          throw error('unavailable', `cannot reach ${url.host} (${causeText(answer)})`, { cause: answer });
         }
-        throw error('unavailable', `cannot reach ${url.host} (${causeText(answer)})`, { cause: answer });
-      }
-      if ((answer.status >= 200 && answer.status < 300) || asked.accept?.includes(answer.status))
-        return answer;
-      const told = options.explain(answer);
-      const code = told?.code ?? codeOfStatus(answer.status);
-      if (code === 'rate-limited') {
-        const waitMs = retryAfterMs(answer.headers, context.clock()) ?? pauseMs;
-        if (!last && waitMs <= maxRateLimitPauseMs) {
-          await context.sleep(waitMs, asked.signal);
-          continue;
-        }
-        const seconds = Math.ceil(waitMs / 1000);
-        throw error('rate-limited', `asks us to wait ${seconds} s${messageTail(told?.message)}`);
-      }
-      if (code === 'unavailable' && !last && method !== 'POST') {
         await context.sleep(pauseMs, asked.signal);
         continue;
       }
-      throw error(code, told?.message ?? `answers ${answer.status} to ${method} ${url.pathname}`);
+      if (asked.accept?.includes(answer.status) === true) return answer;
+      const told = options.explain(answer);
+      if (told === null && answer.status >= 200 && answer.status < 300) return answer;
+      const code = told?.code ?? codeOfStatus(answer.status);
+      const pauseMs = retry(code, answer.headers);
+      if (pauseMs === null) {
+        const waitMs = code === 'rate-limited' ? retryAfterMs(answer.headers, context.clock()) : null;
+        const wait = waitMs === null ? '' : `; it asks us to wait ${durationText(waitMs / 1000)}`;
+        throw error(
+          code,
+          `${told?.message ?? `answers ${answer.status} to ${method} ${url.pathname}`}${wait}`,
+        );
+      }
+      await context.sleep(pauseMs, asked.signal);
     }
   };
   return { request, error };
 }
 
-const messageTail = (message: string | undefined) => (message === undefined ? '' : `: ${message}`);
+/**
+ * How long to wait before a failed call is made again; null when it is not to be made again.
+ * @param tried how often it was made, from 1
+ * @param repeatable whether it may be made again although it may have been done
+ */
+export function pauseBeforeRetry(
+  code: ProviderErrorCode,
+  tried: number,
+  repeatable: boolean,
+  headers: Headers,
+  now: Date,
+): number | null {
+  if (tried >= maxTries) return null;
+  const pauseMs = firstPauseMs * 2 ** (tried - 1);
+  if (code === 'unavailable') return repeatable ? pauseMs : null;
+  if (code !== 'rate-limited') return null;
+  // A refused call was not done, whatever it is.
+  const waitMs = retryAfterMs(headers, now) ?? pauseMs;
+  return waitMs <= maxRateLimitPauseMs ? waitMs : null;
+}
 
 function isAnswer(value: unknown): value is HttpAnswer {
   return typeof value === 'object' && value !== null && 'status' in value && 'text' in value;
@@ -169,9 +192,11 @@ function codeOfStatus(status: number): ProviderErrorCode {
   return 'unexpected';
 }
 
-/** RFC 9110 §10.2.3: seconds or a date. */
+/** RFC 9110 §10.2.3: seconds or a date; else the Unix time that Hetzner and DigitalOcean give. */
 function retryAfterMs(headers: Headers, now: Date): number | null {
   const value = headers.get('retry-after')?.trim() ?? '';
+  const reset = Number(headers.get('ratelimit-reset') ?? NaN) * 1000;
+  if (value === '' && reset > now.getTime()) return reset - now.getTime();
   if (/^\d{1,9}(\.\d+)?$/.test(value)) return Math.ceil(Number(value) * 1000);
   const date = value === '' ? NaN : Date.parse(value);
   return Number.isNaN(date) ? null : Math.max(0, date - now.getTime());

@@ -25,7 +25,6 @@ export const powerdns: ProviderDefinition = {
     { variable: 'PDNS_SERVER_NAME', title: 'Server id (localhost)', secret: false, optional: true },
   ],
   instructions: 'Set api=yes, api-key and webserver-allow-from in pdns.conf',
-  nameServerSuffixes: [],
   create: async (credentials, context) => createPowerdns(credentials, context),
 };
 
@@ -56,6 +55,7 @@ function createPowerdns(
     secrets: [key],
     headers: () => ({ 'x-api-key': key }),
     explain({ status, json, text }) {
+      if (status < 300) return null;
       // A wrong key is answered 401 with plain text; 422 is a change that can't be done.
       const parsed = v.safeParse(errorSchema, json);
       const message = parsed.success ? parsed.output.error : text;

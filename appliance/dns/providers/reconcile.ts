@@ -3,7 +3,14 @@
  * A value that stays is left alone, an old one is turned into a new one in place where possible, and
  * deletions come last, so that a name never goes without an answer in between.
  */
-import type { HeldRecordSet, RecordSetKey } from '../provider.ts';
+import {
+  type CallOptions,
+  type DnsProvider,
+  type HeldRecordSet,
+  ProviderError,
+  type RecordSetKey,
+  type Zone,
+} from '../provider.ts';
 
 export interface HeldRecord extends RecordSetKey {
   readonly id: string;
@@ -79,4 +86,27 @@ export function withMinimumTtl(
     if (set.values.length === 0) throw new RangeError(`The set ${set.name} ${set.type} has no values`);
     return { ...set, ttlSec: Math.max(set.ttlSec, minimumTtlSec) };
   });
+}
+
+/**
+ * Providers differ in what they say, or do not say, when a CNAME would stand beside something else.
+ * @throws ProviderError 'conflict'
+ */
+export async function refuseConflicts(
+  provider: Pick<DnsProvider, 'list'>,
+  zone: Zone,
+  sets: readonly HeldRecordSet[],
+  options: CallOptions,
+): Promise<void> {
+  const held = await provider.list(zone, [...new Set(sets.map((set) => set.name))], options);
+  for (const set of sets) {
+    const other = held.find(
+      (one) =>
+        one.name === set.name && one.type !== set.type && (set.type === 'CNAME' || one.type === 'CNAME'),
+    );
+    if (other !== undefined) {
+      const message = `${set.name} has a ${other.type} record, so it can't have a ${set.type} record`;
+      throw new ProviderError('conflict', message);
+    }
+  }
 }

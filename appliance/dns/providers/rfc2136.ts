@@ -30,7 +30,7 @@ import {
 } from '../provider.ts';
 import { canonicalValues, encodeRdata } from '../rdata.ts';
 import { signMessage, tsigAlgorithms, type TsigAlgorithm, type TsigKey, verifyReply } from '../tsig.ts';
-import { withMinimumTtl } from './reconcile.ts';
+import { refuseConflicts, withMinimumTtl } from './reconcile.ts';
 
 /** What may stand at a name of ours, or in its way. SVCB and HTTPS stand for "any other" beside a CNAME. */
 const listedTypes = ['CNAME', 'A', 'AAAA', 'MX', 'TXT', 'CAA', 'SRV', 'TLSA', 'NS', 'DNAME', 'SVCB', 'HTTPS'];
@@ -53,7 +53,6 @@ export const rfc2136: ProviderDefinition = {
   ],
   instructions:
     'Make a key with "keymgr -t NAME hmac-sha256" (Knot) or "tsig-keygen NAME" (BIND) and allow it to update the zone on its primary, even a hidden one',
-  nameServerSuffixes: [],
   create: async (credentials, context) => createRfc2136(readCredentials(credentials), context),
 };
 
@@ -218,7 +217,7 @@ export function createRfc2136(
         ...set.values.map((value) => ({ ...set, class: classes.in, value })),
       ]);
       // A CNAME beside other records is dropped without a word (RFC 2136 §3.4.2.2): look first.
-      await refuseConflicts(this, zone, sets, signal);
+      await refuseConflicts(this, zone, sets, { signal });
       for (const change of changes) checkValue(change);
       await update(zone, changes, signal);
     },
@@ -242,27 +241,6 @@ function checkValue(record: ResourceRecord): void {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new ProviderError('rejected', `${record.name} ${record.type}: ${reason}`, { cause: error });
-  }
-}
-
-async function refuseConflicts(
-  provider: DnsProvider,
-  zone: Zone,
-  sets: readonly HeldRecordSet[],
-  signal: AbortSignal,
-): Promise<void> {
-  const held = await provider.list(zone, [...new Set(sets.map((set) => set.name))], { signal });
-  for (const set of sets) {
-    const other = held.find(
-      (one) =>
-        one.name === set.name && one.type !== set.type && (set.type === 'CNAME' || one.type === 'CNAME'),
-    );
-    if (other !== undefined) {
-      throw new ProviderError(
-        'conflict',
-        `${set.name} has a ${other.type} record, so it can't have a ${set.type}`,
-      );
-    }
   }
 }
 
