@@ -6,13 +6,20 @@
 import { constants, zstdCompressSync } from 'node:zlib';
 import { encodeCpio } from '../formats/cpio.ts';
 import { bytesContent, type Content, textContent, type TreeEntry } from '../formats/tree.ts';
-import { type KernelModules, type ModuleSelection, selectModules } from './kernel-modules.ts';
+import { moduleName } from '../formats/modinfo.ts';
+import {
+  type KernelModules,
+  moduleLists,
+  type ModuleSelection,
+  type SelectedModule,
+  selectModules,
+} from './kernel-modules.ts';
 
 export interface InitramfsInputs {
   readonly kernel: KernelModules;
   /**
-   * Modules as in modules-load.d(5), one a line, with parameters after the name; loaded in this order,
-   * each after what it needs. The watchdog goes first.
+   * Names, with parameters after them where needed. Watchdogs and what drives no device (file systems,
+   * character sets) are loaded as they stand here; drivers when their device is there.
    */
   readonly modules: readonly string[];
   /** busybox, statically linked. */
@@ -28,13 +35,14 @@ const commands = [
   'dd',
   'grep',
   'hexdump',
-  'insmod',
   'mkdir',
+  'modprobe',
   'mount',
   'reboot',
   'sed',
   'sh',
   'sleep',
+  'sort',
   'switch_root',
   'sync',
   'tr',
@@ -47,8 +55,7 @@ const commands = [
  * @throws Error naming a module the kernel does not have
  */
 export async function buildInitramfs(inputs: InitramfsInputs, signal?: AbortSignal): Promise<Uint8Array> {
-  const names = inputs.modules.map((line) => line.trim().split(/\s+/, 1)[0] ?? '');
-  const selection = await selectModules(inputs.kernel, names, signal);
+  const selection = await selectModules(inputs.kernel, inputs.modules.map(wantedName), signal);
   const parts: Uint8Array[] = [];
   for await (const part of encodeCpio(initramfsTree(inputs, selection), signal)) parts.push(part);
   return compressInitramfs(Buffer.concat(parts));
@@ -56,12 +63,6 @@ export async function buildInitramfs(inputs: InitramfsInputs, signal?: AbortSign
 
 /** The files of the initramfs, before they are packed. */
 export function initramfsTree(inputs: InitramfsInputs, selection: ModuleSelection): TreeEntry[] {
-  const parameters = new Map(
-    inputs.modules.map((line) => {
-      const [name = '', ...rest] = line.trim().split(/\s+/);
-      return [name.replaceAll('-', '_'), rest.join(' ')];
-    }),
-  );
   const own = { uid: 0, gid: 0, mtimeSec: inputs.mtimeSec };
   const directory = (path: string): TreeEntry => ({ ...own, path, kind: 'directory', mode: 0o755 });
   const file = (path: string, mode: number, content: Content): TreeEntry => ({
@@ -71,6 +72,16 @@ export function initramfsTree(inputs: InitramfsInputs, selection: ModuleSelectio
     mode,
     content,
   });
+  const device = (path: string, mode: number, major: number, minor: number): TreeEntry => ({
+    ...own,
+    path,
+    kind: 'character',
+    mode,
+    major,
+    minor,
+  });
+  const modules = `lib/modules/${inputs.kernel.release}`;
+  const fileName = ({ name }: SelectedModule) => `${name}.ko`;
   const tree: TreeEntry[] = [
     directory('bin'),
     file('bin/busybox', 0o755, inputs.busybox),
@@ -83,24 +94,54 @@ export function initramfsTree(inputs: InitramfsInputs, selection: ModuleSelectio
     })),
     directory('dev'),
     // The kernel opens these before /init has mounted anything.
-    { ...own, path: 'dev/console', kind: 'character', mode: 0o600, major: 5, minor: 1 },
-    { ...own, path: 'dev/kmsg', kind: 'character', mode: 0o600, major: 1, minor: 11 },
-    { ...own, path: 'dev/null', kind: 'character', mode: 0o666, major: 1, minor: 3 },
+    device('dev/console', 0o600, 5, 1),
+    device('dev/kmsg', 0o600, 1, 11),
+    device('dev/null', 0o666, 1, 3),
+    directory('etc'),
+    file('etc/modprobe.conf', 0o644, textContent(parameterLines(inputs.modules))),
+    file('etc/modules', 0o644, textContent(loadedAlways(inputs.modules, selection).join('\n') + '\n')),
     file('init', 0o755, textContent(inputs.init)),
     directory('lib'),
     directory('lib/modules'),
-    file(
-      'lib/modules/load',
-      0o644,
-      textContent(
-        selection.modules
-          .map(({ name }) => `${name}.ko ${parameters.get(name) ?? ''}`.trimEnd() + '\n')
-          .join(''),
-      ),
+    directory(modules),
+    ...Object.entries(moduleLists(selection, fileName)).map(([name, text]) =>
+      file(`${modules}/${name}`, 0o644, textContent(text)),
     ),
-    ...selection.modules.map(({ name, bytes }) => file(`lib/modules/${name}.ko`, 0o644, bytesContent(bytes))),
+    ...selection.modules.map((module) =>
+      file(`${modules}/${fileName(module)}`, 0o644, bytesContent(module.bytes)),
+    ),
   ];
   return tree.sort((one, other) => (one.path < other.path ? -1 : 1));
+}
+
+/** `options i6300esb heartbeat=60`, as modprobe.d(5) has it. */
+function parameterLines(modules: readonly string[]): string {
+  return modules
+    .map((line) => line.trim().split(/\s+/))
+    .filter((words) => words.length > 1)
+    .map(([name = '', ...parameters]) => `options ${moduleName(name)} ${parameters.join(' ')}\n`)
+    .join('');
+}
+
+/**
+ * Of the wanted modules those to load whether or not a device asks for them: watchdogs, which are to run
+ * before any driver can hang, and modules that no device asks for.
+ */
+function loadedAlways(wanted: readonly string[], { modules }: ModuleSelection): string[] {
+  const names = wanted.map(wantedName);
+  const chosen = names.flatMap((name) => modules.find((module) => module.name === name) ?? []);
+  const isWatchdog = ({ path }: SelectedModule) => path.startsWith('kernel/drivers/watchdog/');
+  // A device's alias starts with its bus: pci:, virtio:, of:, acpi*:; `devname:` is for static nodes.
+  const isDriver = ({ aliases }: SelectedModule) =>
+    aliases.some((alias) => /^(?!devname:)[a-z0-9_*]+:/.test(alias));
+  return [
+    ...chosen.filter(isWatchdog),
+    ...chosen.filter((module) => !isWatchdog(module) && !isDriver(module)),
+  ].map(({ name }) => name);
+}
+
+function wantedName(line: string): string {
+  return moduleName(line.trim().split(/\s+/, 1)[0] ?? '');
 }
 
 /**

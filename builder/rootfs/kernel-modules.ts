@@ -171,36 +171,47 @@ export async function selectModules(
 }
 
 /**
- * The modules as files of the root, where Debian has them, and what busybox modprobe looks up beside them:
- * modules.dep (a module's dependencies, the one to load first standing last; soft ones are in it, since
- * busybox does not read modules.softdep), modules.alias and modules.builtin.
+ * What busybox modprobe looks things up in: modules.dep (a module's dependencies, the one to load first
+ * standing last; soft ones are in it, since busybox does not read modules.softdep), modules.alias and
+ * modules.builtin.
+ * @param pathOf where a module lies, relative to the lists
  */
-export function moduleTree(selection: ModuleSelection, mtimeSec: number): TreeEntry[] {
-  const { kernel, modules } = selection;
-  const pathOf = new Map(modules.map(({ name, path }) => [name, path]));
-  const text = (name: string, lines: readonly string[]): TreeEntry => ({
-    path: `${kernel.directory}/${name}`,
-    kind: 'file',
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeSec,
-    content: textContent(lines.map((line) => `${line}\n`).join('')),
-  });
-  return [
-    ...modules.map(({ entry }) => entry),
-    text(
-      'modules.dep',
-      modules.map(({ path, before }) =>
-        [`${path}:`, ...before.toReversed().map((name) => pathOf.get(name) ?? name)].join(' '),
-      ),
-    ),
-    text(
-      'modules.alias',
+export function moduleLists(
+  { kernel, modules }: ModuleSelection,
+  pathOf: (module: SelectedModule) => string,
+): Readonly<Record<string, string>> {
+  const paths = new Map(modules.map((module) => [module.name, pathOf(module)]));
+  const text = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join('');
+  return {
+    'modules.alias': text(
       modules.flatMap(({ name, aliases }) => aliases.map((alias) => `alias ${alias} ${name}`)),
     ),
-    text('modules.symbols', []),
-    text('modules.builtin', kernel.builtinList.split('\n').filter(Boolean)),
+    'modules.builtin': text(kernel.builtinList.split('\n').filter(Boolean)),
+    'modules.dep': text(
+      modules.map((module) =>
+        [`${pathOf(module)}:`, ...module.before.toReversed().map((name) => paths.get(name) ?? name)].join(
+          ' ',
+        ),
+      ),
+    ),
+    'modules.symbols': '',
+  };
+}
+
+/** The modules as files of the root, where Debian has them, with the lists beside them. */
+export function moduleTree(selection: ModuleSelection, mtimeSec: number): TreeEntry[] {
+  const lists = moduleLists(selection, ({ path }) => path);
+  return [
+    ...selection.modules.map(({ entry }) => entry),
+    ...Object.entries(lists).map(([name, text]): TreeEntry => ({
+      path: `${selection.kernel.directory}/${name}`,
+      kind: 'file',
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      mtimeSec,
+      content: textContent(text),
+    })),
   ];
 }
 

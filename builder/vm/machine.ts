@@ -44,7 +44,7 @@ export function machineArguments(config: MachineConfig): string[] {
   const x86 = architecture === 'x86_64';
   const options: (readonly [string, string])[] = [
     ['-name', 'chatmail-relay'],
-    ['-machine', x86 ? 'q35' : 'virt'],
+    ['-machine', x86 ? 'q35,sata=off' : 'virt'],
     ['-accel', accelerator],
     ['-cpu', cpuModel(architecture, accelerator)],
     ['-smp', String(config.cpus)],

@@ -79,7 +79,7 @@ export async function connectQmp(
     }
   });
   stream.on('error', (error) => fail(new ProtocolError(`QEMU is gone: ${error.message}`, { cause: error })));
-  stream.on('close', () => fail(new ProtocolError('QEMU is gone')));
+  for (const event of ['end', 'close']) stream.on(event, () => fail(new ProtocolError('QEMU is gone')));
   options.signal.addEventListener('abort', () => fail(new ProtocolError('QEMU is no longer listened to')), {
     once: true,
   });
@@ -101,7 +101,8 @@ export async function connectQmp(
 function parseMessage(line: string): Message | undefined {
   try {
     const result = v.safeParse(messageSchema, JSON.parse(line));
-    return result.success ? result.output : undefined;
+    const known = ['QMP', 'event', 'return', 'error'];
+    return result.success && known.some((key) => key in result.output) ? result.output : undefined;
   } catch {
     return undefined;
   }

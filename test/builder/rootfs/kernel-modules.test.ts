@@ -1,6 +1,6 @@
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { bytesContent, readContent, textContent, type TreeEntry } from '../../../builder/formats/tree.ts';
+import { bytesContent, readContent, type TreeEntry } from '../../../builder/formats/tree.ts';
 import {
   findKernelModules,
   matchesAlias,
@@ -11,8 +11,10 @@ import { encodeModule } from '../../fakes/kernel-module.ts';
 
 const directory = 'usr/lib/modules/6.12.1-test';
 
-function file(path: string, bytes: Uint8Array): TreeEntry {
-  return { path, kind: 'file', mode: 0o644, uid: 0, gid: 0, mtimeSec: 7, content: bytesContent(bytes) };
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+function file(path: string, content: Uint8Array): TreeEntry {
+  return { path, kind: 'file', mode: 0o644, uid: 0, gid: 0, mtimeSec: 7, content: bytesContent(content) };
 }
 
 function packageOf(modules: Readonly<Record<string, readonly string[]>>): TreeEntry[] {
@@ -20,14 +22,8 @@ function packageOf(modules: Readonly<Record<string, readonly string[]>>): TreeEn
     ...Object.entries(modules).map(([path, fields]) =>
       file(`${directory}/kernel/${path}.ko`, encodeModule(...fields)),
     ),
-    {
-      ...file(`${directory}/modules.builtin`, new Uint8Array()),
-      content: textContent('kernel/fs/ext4/ext4.ko\nkernel/lib/crc32c-generic.ko\n'),
-    },
-    {
-      ...file(`${directory}/modules.builtin.modinfo`, new Uint8Array()),
-      content: textContent('crc32c_generic.alias=crypto-crc32c\0'),
-    },
+    file(`${directory}/modules.builtin`, bytes('kernel/fs/ext4/ext4.ko\nkernel/lib/crc32c-generic.ko\n')),
+    file(`${directory}/modules.builtin.modinfo`, bytes('crc32c_generic.alias=crypto-crc32c\0')),
     file('boot/vmlinuz', new Uint8Array(4)),
   ];
 }
