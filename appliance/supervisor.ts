@@ -16,7 +16,7 @@ import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog } from './base/log.ts';
 import { startUp } from './boot/start-up.ts';
-import { keepSavingTime, saveTime } from './clock/clock-keeper.ts';
+import { keepSavingTime, saveTime, setBootTime } from './clock/clock-keeper.ts';
 import { isSynchronised } from './clock/synchronised.ts';
 import { diskUse, ownAddresses } from './console/machine-state.ts';
 import { openConsoles, standardOutput } from './console/outputs.ts';
@@ -76,7 +76,10 @@ async function run(): Promise<void> {
     await bringUpLoopback({ clock, log, signal });
   }
   await writeResolvConf();
-  const started = await startUp({ inNamespace, clock, log, signal });
+  const keeping = { clock, log, signal, lastTimePath: paths.lastTime };
+  const releasePath = join(paths.programs, 'release.json');
+  const setTime = () => setBootTime({ ...keeping, releasePath });
+  const started = await startUp({ inNamespace, clock, log, signal, setTime });
   if (started.mustReboot) {
     process.kill(1, initSignals.reboot);
     return;
@@ -173,7 +176,7 @@ async function run(): Promise<void> {
   if (!inNamespace) {
     background.push(network(config, supervision), watchClock());
     if (dataIsUsable) {
-      background.push(keepSavingTime({ clock, log, signal, lastTimePath: paths.lastTime }));
+      background.push(keepSavingTime(keeping));
     }
   }
   const watchdog = inNamespace
@@ -187,7 +190,7 @@ async function run(): Promise<void> {
   await supervision.stop();
   await Promise.allSettled(background);
   if (!inNamespace && dataIsUsable) {
-    await saveTime({ clock, log, lastTimePath: paths.lastTime });
+    await saveTime(keeping);
   }
   log.info('stopped');
   await ownLog.flush();

@@ -2,13 +2,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { ConfigError, messageOf } from '../base/errors.ts';
 import { type Config, parseConfigText } from '../contract/config.ts';
-
-export interface ConfigProblem {
-  /** Where: `line 3`, `mail.quotaBytes`. */
-  readonly path: string;
-  readonly message: string;
-  readonly fix: string;
-}
+import type { Problem } from '../contract/status.ts';
 
 export type ConfigChoice =
   | {
@@ -16,9 +10,9 @@ export type ConfigChoice =
       readonly config: Config;
       readonly source: 'seed' | 'last-good';
       /** What is wrong with the seed, when it was not taken. */
-      readonly problem?: ConfigProblem;
+      readonly problem?: Problem;
     }
-  | { readonly kind: 'none'; readonly problem: ConfigProblem };
+  | { readonly kind: 'none'; readonly problem: Problem };
 
 const minRsaBits = 1024;
 
@@ -27,7 +21,7 @@ const minRsaBits = 1024;
  * @param lastGoodText what was written down at the last good boot, or undefined
  */
 export function chooseConfig(seedText: string | undefined, lastGoodText: string | undefined): ConfigChoice {
-  let problem: ConfigProblem;
+  let problem: Problem;
   try {
     if (seedText !== undefined) return { kind: 'chosen', config: readConfig(seedText), source: 'seed' };
     problem = {
@@ -67,14 +61,15 @@ function checkDkimKey(pem: string): void {
   try {
     const key = createPrivateKey(pem);
     bits = key.asymmetricKeyType === 'rsa' ? key.asymmetricKeyDetails?.modulusLength : undefined;
-  } catch (error) {
-    throw refuse(`cannot be read: ${messageOf(error)}`);
+  } catch {
+    // OpenSSL's reasons help nobody here: "DECODER routines::unsupported".
+    throw refuse('is no private key that can be read');
   }
   if (bits === undefined) throw refuse('is not an RSA key');
   if (bits < minRsaBits) throw refuse(`has ${bits} bits, fewer than ${minRsaBits}`);
 }
 
-function describe(error: unknown): ConfigProblem {
+function describe(error: unknown): Problem {
   if (error instanceof ConfigError) return { path: error.path, message: error.message, fix: error.fix };
   return { path: '(document)', message: messageOf(error), fix: 'Mend chatmail.json and start again' };
 }

@@ -8,10 +8,10 @@ import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { runCommand } from '../base/run-command.ts';
 import { tools } from '../base/tools.ts';
-import { setBootTime } from '../clock/clock-keeper.ts';
 import type { Config } from '../contract/config.ts';
 import { partitionNames } from '../contract/disk-layout.ts';
 import { paths } from '../contract/paths.ts';
+import type { Problem } from '../contract/status.ts';
 import { users } from '../contract/users.ts';
 import { isMounted, mount } from '../disk/mount.ts';
 import { choosePartition, findRootDisk, listPartitions } from '../disk/partitions.ts';
@@ -19,7 +19,6 @@ import { prepareData } from '../disk/prepare-data.ts';
 import { hostnameOf, measureMachine } from '../render/locals.ts';
 import { readTemplates, renderConfiguration, writeRendered } from '../render/render.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import type { ConfigProblem } from './choose-config.ts';
 import { dataDirectories, ensureDirectories, runDirectories } from './directories.ts';
 import { ensureKeys } from './keys.ts';
 import { loadConfig, putInForce, scrubSeedFile } from './load-config.ts';
@@ -30,6 +29,8 @@ export interface StartUpOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** Sets the machine's time from what is known; called once DATA is there, before anything is dated. */
+  readonly setTime: () => Promise<{ readonly wasClockless: boolean }>;
 }
 
 export interface StartUp {
@@ -41,17 +42,16 @@ export interface StartUp {
   /** The machine did not know the time and was given what is known. */
   readonly wasClockless: boolean;
   readonly mustReboot: boolean;
-  readonly problems: readonly ConfigProblem[];
+  readonly problems: readonly Problem[];
   readonly notes: readonly string[];
 }
 
 /** Where the root hints' package keeps DNSSEC's root key (RFC 5011 updates go to our copy). */
 const rootKeySource = '/usr/share/dns/root.key';
-const releasePath = `${paths.programs}/release.json`;
 
 export async function startUp(options: StartUpOptions): Promise<StartUp> {
-  const { inNamespace, log, signal, clock } = options;
-  const problems: ConfigProblem[] = [];
+  const { inNamespace, log, signal } = options;
+  const problems: Problem[] = [];
   const notes: string[] = [];
   const outcome = inNamespace ? ({ kind: 'ready', notes: [] } as const) : await prepareDisk(options);
   if (outcome.kind === 'ready') notes.push(...outcome.notes);
@@ -69,9 +69,7 @@ export async function startUp(options: StartUpOptions): Promise<StartUp> {
   if (choice.kind === 'chosen' && choice.source === 'last-good') {
     notes.push('The configuration of the last good start is in force');
   }
-  const time = inNamespace
-    ? { wasClockless: false }
-    : await setBootTime({ clock, log, signal, lastTimePath: paths.lastTime, releasePath });
+  const time = inNamespace ? { wasClockless: false } : await options.setTime();
   const result = {
     config,
     dataIsUsable,

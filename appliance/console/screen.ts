@@ -1,6 +1,5 @@
 /** The status screen as text. Pure: state in, lines out. */
-import type { ConfigProblem } from '../boot/choose-config.ts';
-import type { ServiceStatus } from '../supervise/service.ts';
+import type { Problem, ServiceStatus } from '../contract/status.ts';
 
 export interface ScreenState {
   /** `chat.example.org`, or why there is none. */
@@ -11,7 +10,7 @@ export interface ScreenState {
   readonly clockOk: boolean | undefined;
   readonly disk: { readonly usedBytes: number; readonly totalBytes: number } | undefined;
   /** What is wrong, each with what to do about it. */
-  readonly problems: readonly ConfigProblem[];
+  readonly problems: readonly Problem[];
   readonly notes: readonly string[];
   /** Undefined until accounts can be made. */
   readonly inviteUri: string | undefined;
@@ -49,7 +48,7 @@ export function statusLines(state: ScreenState): readonly string[] {
   return lines;
 }
 
-function allProblems({ problems, disk }: ScreenState): readonly ConfigProblem[] {
+function allProblems({ problems, disk }: ScreenState): readonly Problem[] {
   if (disk === undefined || disk.usedBytes < disk.totalBytes * diskFullShare) return problems;
   const full = {
     path: 'disk',

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { ServiceState, ServiceStatus } from '../contract/status.ts';
 import type { Containment } from './containment.ts';
 import { closeFifo, openFifoForService } from './log-pipe.ts';
 import { backOffAfter, backOffMs, healthyAfterMs } from './plan.ts';
@@ -13,7 +14,7 @@ import { isAlive, sendSignal } from './process-table.ts';
 import { isReady, type ReadyContext, waitUntilReady } from './ready.ts';
 import { fingerprint, readRecord, removeRecord, writeRecord } from './record.ts';
 import { adoptProcess, type RunningProcess, spawnProcess } from './running-process.ts';
-import type { Service, ServiceState, ServiceStatus } from './service.ts';
+import type { Service } from './service.ts';
 
 export interface RunnerOptions {
   readonly clock: Clock;

@@ -57,15 +57,3 @@ export interface Job extends Program {
   readonly everyMs: number;
   readonly timeoutMs: number;
 }
-
-export type ServiceState = 'waiting' | 'starting' | 'running' | 'back-off' | 'stopping' | 'stopped';
-
-export interface ServiceStatus {
-  readonly name: string;
-  readonly state: ServiceState;
-  readonly pid?: number;
-  /** Times it ended by itself since the supervisor took it in hand. */
-  readonly failures: number;
-  /** Why it is not running, in words for the console. */
-  readonly reason?: string;
-}

@@ -4,11 +4,12 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { ServiceStatus } from '../contract/status.ts';
 import type { Containment } from './containment.ts';
 import { runJob } from './job-runner.ts';
 import { makeFifos, readFifo, shareFifo } from './log-pipe.ts';
 import { startOrder, stopOrder } from './plan.ts';
-import type { Job, Service, ServiceStatus } from './service.ts';
+import type { Job, Service } from './service.ts';
 import { defaultLogLimits, type LogLimits, ServiceLog } from './service-log.ts';
 import { ServiceRunner } from './service-runner.ts';
 

@@ -47,7 +47,7 @@ describe('chooseConfig', () => {
       ).privateKey
         .export({ type: 'pkcs8', format: 'pem' })
         .toString();
-    expect(chooseConfig(seed('hello'), undefined).problem?.message).toContain('cannot be read');
+    expect(chooseConfig(seed('hello'), undefined).problem?.message).toContain('no private key');
     expect(chooseConfig(seed(pem('ed25519')), undefined).problem?.message).toContain('not an RSA key');
     expect(chooseConfig(seed(pem('rsa', 512)), undefined).problem?.message).toContain('512 bits');
     expect(chooseConfig(seed(pem('rsa')), undefined)).not.toHaveProperty('problem');
