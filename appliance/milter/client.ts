@@ -48,6 +48,8 @@ export class MilterClient implements Disposable {
   readonly #decoder = new PacketDecoder();
   readonly #chunks: AsyncIterator<Buffer>;
   readonly #replies: Reply[] = [];
+  /** Commands that get no answer wait for one that does, and leave with it. */
+  #pending: Buffer[] = [];
   #protocol = 0;
 
   private constructor(socket: Socket) {
@@ -87,6 +89,8 @@ export class MilterClient implements Disposable {
     if (negotiated.kind !== 'negotiate') throw new ProtocolError(`No negotiation but ${negotiated.kind}`);
     milter.#protocol = negotiated.protocol;
     await milter.#step([macrosFor('C', macros), client], protocolFlags.noReplyConnect);
+    await milter.#optionalStep({ kind: 'helo', name: 'client.example' }, 'noHelo', 'noReplyHelo');
+    milter.#flush();
     return milter;
   }
 
@@ -103,18 +107,20 @@ export class MilterClient implements Disposable {
       if (reply?.kind === 'replyCode') refused.set(recipient, reply.text);
     }
     if (refused.size === message.recipients.length) {
-      this.#write([{ kind: 'abort' }]);
+      this.write([{ kind: 'abort' }]);
       return { result: [...refused.values()][0] ?? 'discard', refused, edits: [] };
     }
-    const headers = message.headers.map(({ name, value }): Command => ({
-      kind: 'header',
-      name,
-      value: value.replaceAll('\r\n', '\n'),
-    }));
-    this.#write(headers);
+    await this.#optionalStep({ kind: 'data' }, 'noData', 'noReplyData');
+    for (const { name, value } of message.headers) {
+      const header: Command = { kind: 'header', name, value: value.replaceAll('\r\n', '\n') };
+      await this.#optionalStep(header, 'noHeaders', 'noReplyHeader');
+    }
+    await this.#optionalStep({ kind: 'endOfHeaders' }, 'noEndOfHeaders', 'noReplyEndOfHeaders');
     let offset = 0;
     for (; message.body.length - offset >= chunkBytes; offset += chunkBytes) {
-      this.#write([{ kind: 'body', chunk: message.body.subarray(offset, offset + chunkBytes) }]);
+      const chunk = message.body.subarray(offset, offset + chunkBytes);
+      await this.#optionalStep({ kind: 'body', chunk }, 'noBody', 'noReplyBody');
+      this.#flush();
       if (this.#socket.writableNeedDrain) await once(this.#socket, 'drain');
     }
     this.#write([{ kind: 'endOfBody', chunk: message.body.subarray(offset) }]);
@@ -124,6 +130,7 @@ export class MilterClient implements Disposable {
   /** Sends bare commands, without waiting for anything: for tests of odd sequences. */
   write(commands: readonly Command[]): void {
     this.#write(commands);
+    this.#flush();
   }
 
   /** The next reply. @throws ProtocolError when the filter closed the connection */
@@ -132,7 +139,7 @@ export class MilterClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#socket.writable) this.#write([{ kind: 'quit' }]);
+    if (this.#socket.writable) this.write([{ kind: 'quit' }]);
     this.#socket.destroySoon();
   }
 
@@ -168,8 +175,29 @@ export class MilterClient implements Disposable {
     return (this.#protocol & noReplyFlag) === 0 ? this.#read() : null;
   }
 
+  /**
+   * Sends a command the filter wants to hear of.
+   * @throws ProtocolError when it does not let the message go on; this client knows verdicts at the end only
+   */
+  async #optionalStep(
+    command: Command,
+    noCommand: keyof typeof protocolFlags,
+    noReply: keyof typeof protocolFlags,
+  ): Promise<void> {
+    if ((this.#protocol & protocolFlags[noCommand]) !== 0) return;
+    const reply = await this.#step([command], protocolFlags[noReply]);
+    if (reply !== null && reply.kind !== 'continue') {
+      throw new ProtocolError(`Unexpected milter reply ${reply.kind} to ${command.kind}`);
+    }
+  }
+
   #write(commands: readonly Command[]): void {
-    this.#socket.write(Buffer.concat(commands.map((command) => encodeCommand(command))));
+    this.#pending.push(...commands.map((command) => encodeCommand(command)));
+  }
+
+  #flush(): void {
+    if (this.#pending.length > 0) this.#socket.write(Buffer.concat(this.#pending));
+    this.#pending = [];
   }
 
   async #nextChunk(): Promise<Buffer> {
@@ -182,6 +210,7 @@ export class MilterClient implements Disposable {
   }
 
   async #read(): Promise<Reply> {
+    this.#flush();
     for (;;) {
       const reply = this.#replies.shift();
       if (reply !== undefined) return reply;
