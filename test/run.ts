@@ -3,12 +3,11 @@
  * every suite that can run here, and says which could not. With CI=true nothing may be left out.
  */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import process from 'node:process';
+import { type DebianTools, installPackages, isRoot, missingPackages, searchPath } from './debian-tools.ts';
 
-/** A command and the Debian package that has it. */
-const tools: Readonly<Record<string, string>> = {
+const tools: DebianTools = {
   'bind9-dnsutils': 'dig',
   bind9: 'named',
   bsdextrautils: 'hexdump',
@@ -30,69 +29,23 @@ const tools: Readonly<Record<string, string>> = {
   syslinux: 'syslinux',
   'xz-utils': 'xz',
   zstd: 'zstd',
-};
-/** Packages without a command of their own. */
-const files: Readonly<Record<string, string>> = {
+  // Packages without a command of their own.
   ovmf: '/usr/share/OVMF/OVMF_CODE_4M.fd',
   'syslinux-common': '/usr/lib/syslinux/modules/bios/ldlinux.c32',
 };
 
 const ci = process.env.CI !== undefined && process.env.CI !== '';
-const root = process.getuid?.() === 0;
-const searchPath = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin'];
-
-function isThere(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function missingPackages(): string[] {
-  const without = Object.entries(tools).filter(
-    ([, tool]) => !searchPath.some((part) => isThere(join(part, tool))),
-  );
-  const absent = Object.entries(files).filter(([, path]) => !isThere(path));
-  return [...without, ...absent].map(([debianPackage]) => debianPackage);
-}
 
 function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): number {
   return spawnSync(command, args, { stdio: 'inherit', env }).status ?? 1;
 }
 
-/** Installs through apt-get as root, or with sudo where that asks no password. */
-function install(packages: readonly string[]): void {
-  if (!isThere('/usr/bin/apt-get')) return;
-  const sudo = root ? [] : ['sudo', '-n'];
-  if (!root && spawnSync('sudo', ['-n', 'true']).status !== 0) return;
-  process.stderr.write(`Installing test tools: ${packages.join(' ')}\n`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const aptGet = (...args: string[]) => {
-    const [command = 'apt-get', ...rest] = [...sudo, 'apt-get', '-qq', '-o', 'Dpkg::Use-Pty=0', ...args];
-    return run(command, rest, env);
-  };
-  aptGet('update');
-  aptGet('install', '-y', '--no-install-recommends', ...packages);
-}
-
-/** A mail or name server that Debian starts when it is installed would hold the ports the tests use. */
-function policyKeepsServersDown(): void {
-  if (!root || isThere('/usr/sbin/policy-rc.d')) return;
-  spawnSync('sh', [
-    '-c',
-    'printf "#!/bin/sh\\nexit 101\\n" > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d',
-  ]);
-}
-
-let missing = missingPackages();
+let missing = missingPackages(tools);
 if (missing.length > 0) {
-  policyKeepsServersDown();
-  install(missing);
-  missing = missingPackages();
+  installPackages(missing);
+  missing = missingPackages(tools);
 }
-const projects = ['fast', 'oracle', ...(root && process.platform === 'linux' ? ['vm'] : [])];
+const projects = ['fast', 'oracle', ...(isRoot && process.platform === 'linux' ? ['vm'] : [])];
 const skipped = [
   ...(missing.length > 0 ? [`tests that need ${missing.join(', ')}`] : []),
   ...(projects.includes('vm')
@@ -115,5 +68,5 @@ process.exitCode = run(
     ...projects.flatMap((name) => ['--project', name]),
     ...(extra.length > 0 ? extra : ['--coverage']),
   ],
-  { ...process.env, PATH: searchPath.join(delimiter) },
+  { ...process.env, PATH: searchPath },
 );
