@@ -45,16 +45,17 @@ const firmwares = {
   bios: { kind: 'bios' },
   uefi: { kind: 'uefi', codePath: ovmf, load: 'pflash' },
 } as const;
+const consoles = ['console=tty0', 'console=ttyS0,115200', 'panic=5'];
 const bootTimeoutMs = 90_000;
 const mtimeSec = Date.UTC(2026, 10, 21) / 1000;
 
-/** Init of the test's root: says what booted and what BOOT looks like through Debian's vfat, and is done. */
+/** Init of the test's root: says what booted and what BOOT looks like through Debian's vfat. */
 const rootInit = `#!/bin/sh
-busybox mount -t tmpfs tmpfs /run
+busybox dmesg -n 1
 busybox echo "MARK $(busybox cat /proc/cmdline)"
 cd /boot && busybox find . -type f -exec busybox sha256sum {} + | busybox sed 's/^/FILE /'
 busybox echo MARK done
-busybox poweroff -f
+while :; do busybox sleep 60; done
 `;
 
 /** What the test's kernel does in slot b. */
@@ -126,7 +127,7 @@ const awkwardFiles: BootFile[] = [
   'grüße.txt',
   'Грамота.txt',
   'n'.repeat(255),
-  ...Array.from({ length: 200 }, (_, index) => `many-alike-${index}`),
+  ...Array.from({ length: 100 }, (_, index) => `many-alike-${index}`),
 ].map((name) => ({
   path: `awkward/${name}`,
   content: textContent(name === 'empty' ? '' : name.repeat(name.length)),
@@ -146,7 +147,7 @@ async function makeImage(path: string, parts: Parts, slotB?: SlotB): Promise<Tre
     slot,
     version,
     title: `test ${slot}`,
-    commandLine: kernelCommandLine({ slot, arguments: vmX86.kernelArguments, diskGuid: disk.diskGuid }),
+    commandLine: kernelCommandLine({ slot, arguments: consoles, diskGuid: disk.diskGuid }),
   });
   const pieces = extractSyslinux(await parts.file(syslinuxSources.installer.source));
   const efi: BootFile[] = [];
@@ -286,7 +287,7 @@ describe.skipIf(!hasTools && !process.env['CI'])('the image, booted', () => {
       initramfs: parts.failingInitramfs,
     });
     const { text } = await boot(image, firmware, /MARK slot b tried/);
-    expect(text).toMatch(/Command line:.*chatmail\.slot=b/);
+    expect(text).toMatch(/ommand line:.*chatmail\.slot=b/);
     expect(text).not.toMatch(/chatmail\.slot=a/);
   });
 });
