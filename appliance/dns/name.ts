@@ -21,6 +21,7 @@ export function normaliseName(text: string): string {
  * @throws RangeError when a label or the name is too long or empty
  */
 export function encodeName(text: string): Uint8Array {
+  if (text === '.') return Uint8Array.of(0);
   const labels: number[][] = [[]];
   for (let at = 0; at < text.length; at++) {
     const character = text.charAt(at);

@@ -86,6 +86,10 @@ export function verifyReply(reply: Uint8Array, requestMac: Uint8Array, key: Tsig
     throw refuse('none', 'The name server did not sign its reply to a signed update');
   }
   const tsig = decodeTsig(Buffer.from(last.value.split(' ')[2] ?? '', 'hex'));
+  // A forwarder between us and the primary may change the id; we talk to the primary itself.
+  if (last.class !== classes.any || last.ttlSec !== 0 || tsig.originalId !== message.id) {
+    throw refuse('another header', "The signature of the name server's reply is wrong");
+  }
   const error = tsigErrors[tsig.error];
   if (error !== undefined) throw refuse(error, tsigErrorText(error, key));
   if (last.name !== key.name || tsig.algorithm !== key.algorithm) {
@@ -94,7 +98,6 @@ export function verifyReply(reply: Uint8Array, requestMac: Uint8Array, key: Tsig
   // The MAC covers the message as it was before the TSIG record was added.
   const unsigned = Buffer.from(reply.subarray(0, lastRecordOffset));
   unsigned.writeUInt16BE(unsigned.readUInt16BE(10) - 1, 10);
-  unsigned.writeUInt16BE(tsig.originalId, 0);
   const variables = tsigVariables(key, { ...tsig, time: timeBytes(tsig.timeSec) });
   const expected = hmac(key, [uint16(requestMac.length), requestMac, unsigned, variables]);
   if (expected.length !== tsig.mac.length || !timingSafeEqual(expected, tsig.mac)) {
