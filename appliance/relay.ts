@@ -41,7 +41,10 @@ export interface RelaySettings {
 }
 
 export interface Relay extends AsyncDisposable {
-  /** Reads configuration and DKIM key again. @throws ConfigError, and all stays as it was */
+  /**
+   * Reads configuration and DKIM key again; `mail.maxMessageBytes` alone needs a restart.
+   * @throws ConfigError, and all stays as it was
+   */
   reload(): Promise<void>;
 }
 

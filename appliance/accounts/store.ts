@@ -1,12 +1,12 @@
 /**
  * Accounts, push tokens and pending notifications in one SQLite file. Every call is synchronous and takes
- * microseconds; nothing here waits for the disk.
+ * microseconds, and none but `setDisabled` waits for the disk.
  *
  * Durability: WAL with synchronous=NORMAL. No commit calls fsync, which on an SD card would stop the whole
  * event loop for a tenth of a second; a power cut can lose what the kernel had not written back (about the
  * last 30 s) but never breaks the file. What may be lost mends itself: a client signs in again and so
- * creates its account again, with the same password, and sends its push token on every connection. Changes
- * an administrator makes are forced to the disk by `flush`.
+ * creates its account again, with the same password, and sends its push token on every connection. Only what
+ * an administrator decides is forced to the disk.
  */
 import { DatabaseSync } from 'node:sqlite';
 import { migrate } from './schema.ts';
@@ -48,7 +48,7 @@ export interface AccountStore {
   /** Notes a sign-in; writes only when the day has changed. */
   noteLogin(account: Account, day: number): void;
   setPasswordHash(address: string, passwordHash: string): void;
-  /** False when there is no such account. */
+  /** Waits for the disk. False when there is no such account. */
   setDisabled(address: string, disabled: boolean): boolean;
   /** Takes the account and all that hangs on it away; false when there was none. */
   remove(address: string): boolean;
@@ -70,8 +70,6 @@ export interface AccountStore {
   removePendingPush(token: string): void;
   countPendingPushes(): number;
 
-  /** Waits until everything so far is on the disk. Blocks. */
-  flush(): void;
   close(): void;
 }
 
@@ -154,7 +152,11 @@ export function openAccountStore(path: string): AccountStore {
       if (account.lastLoginDay < day) updateLogin.run(day, account.address);
     },
     setPasswordHash: (address, passwordHash) => void updateHash.run(passwordHash, address),
-    setDisabled: (address, disabled) => updateDisabled.run(disabled ? 1 : 0, address).changes === 1,
+    setDisabled(address, disabled) {
+      const { changes } = updateDisabled.run(disabled ? 1 : 0, address);
+      database.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+      return changes === 1;
+    },
     remove(address) {
       deletePushesOf.run(address);
       return deleteAccount.run(address).changes === 1;
@@ -183,7 +185,6 @@ export function openAccountStore(path: string): AccountStore {
     removePendingPush: (token) => void deletePush.run(token),
     countPendingPushes: () => Number(countPushes.get()?.['n'] ?? 0),
 
-    flush: () => database.exec('PRAGMA wal_checkpoint(TRUNCATE)'),
     close() {
       // Closing the last connection checkpoints the log into the file and removes it.
       database.exec('PRAGMA optimize');

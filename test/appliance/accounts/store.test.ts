@@ -175,7 +175,6 @@ describe('pending notifications in the store', () => {
     expect(store.pendingPushes(170, 1)).toHaveLength(1);
     store.removePendingPush('u');
     expect(store.countPendingPushes()).toBe(1);
-    store.flush();
     store.close();
   });
 });
