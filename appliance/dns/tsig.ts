@@ -126,6 +126,9 @@ function decodeTsig(rdata: Buffer) {
   const macLength = rdata.length >= end + 10 ? rdata.readUInt16BE(end + 8) : Number.POSITIVE_INFINITY;
   const after = end + 10 + macLength;
   if (rdata.length < after + 6) throw new ProtocolError('A TSIG record ends too early');
+  if (rdata.length !== after + 6 + rdata.readUInt16BE(after + 4)) {
+    throw new ProtocolError('A TSIG record does not have the length it says');
+  }
   return {
     algorithm,
     timeSec: rdata.readUIntBE(end, 6),
