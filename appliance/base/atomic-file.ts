@@ -15,13 +15,15 @@ export interface WriteFileOptions {
   readonly owner?: FileOwner;
   /** False for tmpfs, where flushing buys nothing. Default true. */
   readonly flush?: boolean;
+  /** When the file claims to have been changed last. Default: now. */
+  readonly modified?: Date;
 }
 
 /** Writes beside `path`, flushes, renames over it and flushes the directory. Readers never see half of it. */
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
-  { mode, owner, flush = true }: WriteFileOptions,
+  { mode, owner, flush = true, modified }: WriteFileOptions,
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   try {
@@ -31,6 +33,7 @@ export async function writeFileAtomic(
       // The mode given to open() is cut by the umask.
       await file.chmod(mode);
       if (owner !== undefined) await file.chown(owner.uid, owner.gid);
+      if (modified !== undefined) await file.utimes(modified, modified);
       if (flush) await file.sync();
     }
     await rename(temporary, path);

@@ -75,10 +75,16 @@ export async function renderConfiguration(
   ];
 }
 
+/**
+ * Postfix does not trust a main.cf that was changed within the last two seconds: it may still be being
+ * written, so every program waits (dict_load_file_xt). Ours are complete when they appear, and look old.
+ */
+const longAgo = new Date(Date.UTC(2000, 0, 1));
+
 /** Writes what has changed. On tmpfs: nothing is flushed. */
 export async function writeRendered(files: readonly RenderedFile[]): Promise<void> {
   for (const { path, text, mode, owner } of files) {
     if ((await readTextIfPresent(path)) === text) continue;
-    await writeFileAtomic(path, text, { mode, owner, flush: false });
+    await writeFileAtomic(path, text, { mode, owner, flush: false, modified: longAgo });
   }
 }
