@@ -1,47 +1,79 @@
-/** What every bench returns, and how it is shown. Ratios within one run; seconds belong to the machine. */
-import { spawnSync } from 'node:child_process';
+/** What every bench returns, how it is shown, and how it measures. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import process from 'node:process';
+import type { DebianTools } from '../debian-tools.ts';
 
+/** One figure: ours, and where there is one the peer's of the same run. */
 export interface BenchRow {
   readonly what: string;
   readonly ours: number;
-  /** The peer's figure in the same run; left out where there is none to compare with. */
   readonly peer?: number;
   readonly peerName?: string;
   readonly unit: string;
+  /** Whether the ratio column divides the peer's by ours (the default: less is better) or ours by the peer's. */
+  readonly better?: 'less' | 'more';
   /** The goal in words, and whether this run met it. */
   readonly goal?: { readonly text: string; readonly met: boolean };
+}
+
+/** Figures that are no comparison: processes, percentiles, steps. */
+export interface BenchTable {
+  readonly head: readonly string[];
+  readonly lines: readonly (readonly string[])[];
+}
+
+export interface BenchReport {
+  readonly rows: readonly BenchRow[];
+  readonly tables?: readonly BenchTable[];
+  /** What a reader has to know to judge the figures: sizes, versions, what the peer was spared. */
+  readonly remarks?: readonly string[];
 }
 
 export interface BenchContext {
   /** A directory for this run, removed afterwards. */
   readonly directory: string;
+  /** Fires when the run is to end; whatever was made has to go then. */
   readonly signal: AbortSignal;
   /** A line about what is going on, on stderr. */
-  note(text: string): void;
+  readonly note: (text: string) => void;
 }
 
 export interface Bench {
   readonly name: string;
   readonly title: string;
-  run(context: BenchContext): Promise<readonly BenchRow[]>;
+  /** Without these it is skipped. */
+  readonly needs: { readonly root: boolean; readonly tools: DebianTools };
+  run(context: BenchContext): Promise<BenchReport>;
 }
 
-/** A Markdown table of a bench's rows. */
-export function renderRows(rows: readonly BenchRow[]): string {
-  const cells = rows.map(({ what, ours, peer, peerName, unit, goal }) => [
-    what,
-    `${format(ours)} ${unit}`,
-    peer === undefined ? '' : `${format(peer)} ${unit} (${peerName ?? 'peer'})`,
-    peer === undefined || ours === 0 ? '' : `${(peer / ours).toFixed(2)}×`,
-    goal === undefined ? '' : `${goal.text}: ${goal.met ? 'met' : 'MISSED'}`,
+/** A report in Markdown. */
+export function renderReport({ rows, tables = [], remarks = [] }: BenchReport): string {
+  const cells = rows.map((row) => [
+    row.what,
+    `${format(row.ours)} ${row.unit}`,
+    row.peer === undefined ? '' : `${format(row.peer)} ${row.unit} (${row.peerName ?? 'peer'})`,
+    row.peer === undefined ? '' : `${ratio(row.peer, row.ours, row.better).toFixed(2)}×`,
+    row.goal === undefined ? '' : `${row.goal.text}: ${row.goal.met ? 'met' : '**missed**'}`,
   ]);
-  const head = ['', 'ours', 'peer', 'peer ÷ ours', 'goal'];
-  return [head, head.map(() => '---'), ...cells].map((line) => `| ${line.join(' | ')} |`).join('\n');
+  const all = [{ head: ['', 'ours', 'peer', 'advantage', 'goal'], lines: cells }, ...tables];
+  return [...all.map(renderTable), ...(remarks.length > 0 ? [remarks.join(' ')] : [])].join('\n\n');
 }
 
-function format(value: number): string {
-  if (value >= 100) return value.toFixed(0);
-  return value >= 1 ? value.toFixed(2) : value.toFixed(4);
+function renderTable({ head, lines }: BenchTable): string {
+  return [head, head.map(() => '---'), ...lines].map((line) => `| ${line.join(' | ')} |`).join('\n');
+}
+
+/** How many times better ours is; below 1 it is worse. */
+export function ratio(peer: number, ours: number, better: BenchRow['better'] = 'less'): number {
+  return better === 'less' ? peer / ours : ours / peer;
+}
+
+/** Three significant digits, which is more than any of these measurements deserve. */
+export function format(value: number): string {
+  if (value >= 100 || value === 0) return value.toFixed(0);
+  if (value >= 10) return value.toFixed(1);
+  return value >= 1 ? value.toFixed(2) : value.toPrecision(2);
 }
 
 /** The middle of several measurements. */
@@ -53,18 +85,42 @@ export function median(values: readonly number[]): number {
   return (low + high) / 2;
 }
 
-/** The value that `share` (0–1) of the measurements do not exceed. */
+/** The least of the values that `share` (0–1) of all do not exceed (nearest rank). */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((one, other) => one - other);
-  const found = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+  const found = sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
   if (found === undefined) throw new RangeError('No values');
   return found;
 }
 
-/** Seconds of wall time a command takes; its output is thrown away. */
-export function timeCommand(command: string, args: readonly string[], cwd?: string): number {
+/** Seconds of wall time that `work` takes. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
-  const result = spawnSync(command, args, { cwd, stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' });
-  if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} failed: ${result.stderr}`);
+  await work();
   return (performance.now() - started) / 1000;
+}
+
+/** The end of what a command said, for the error. */
+const maxErrorChars = 4000;
+
+/**
+ * Runs a command to its end; what it writes to stdout is thrown away.
+ * @throws Error with the end of its stderr when it fails
+ */
+export async function runTool(
+  command: string,
+  args: readonly string[],
+  { signal, env = {} }: { readonly signal: AbortSignal; readonly env?: Readonly<Record<string, string>> },
+): Promise<void> {
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
+    signal,
+  });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    said = (said + chunk).slice(-maxErrorChars);
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with code ${code}: ${said}`);
 }

@@ -1,45 +1,110 @@
 /**
- * The peer of the build and boot benches: Debian 13 made with mmdebstrap, started by systemd, with the same
- * Postfix and Dovecot. It is started with QEMU's -kernel, without firmware or boot loader, which is in
- * its favour.
+ * Debian 13 the usual way: made with mmdebstrap, mksquashfs and mtools for the build bench; started by
+ * systemd with Postfix and Dovecot for the boot bench.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
 import { appendFile, mkdir, readdir, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { join } from 'node:path';
-import { timeCommand } from '../bench.ts';
+import { diskLayout } from '../../../appliance/contract/disk-layout.ts';
+import { readAptSources } from '../../../builder/packages/apt-sources.ts';
+import { chooseMirrors } from '../../../builder/packages/mirror.ts';
+import { runTool } from '../bench.ts';
 
-export interface AptSource {
-  /** Base of the main archive. */
-  readonly main: string;
-  /** Base of the security archive. */
-  readonly security: string;
+export const debianTools = {
+  'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.gpg',
+  mmdebstrap: 'mmdebstrap',
+} as const;
+
+/**
+ * Makes a root directory of these packages and what they need, from the mirror that our own build uses.
+ * @param cache where downloaded packages are kept for the next time; nothing is kept without
+ */
+export async function makeDebianRoot(
+  root: string,
+  packages: readonly string[],
+  { signal, cache }: { readonly signal: AbortSignal; readonly cache?: string },
+): Promise<void> {
+  const mirrors = chooseMirrors(undefined, await readAptSources());
+  const [main, security] = [mirrors.debian[0] ?? '', mirrors['debian-security'][0] ?? ''];
+  const archives = '/var/cache/apt/archives';
+  // As mmdebstrap(1) says under --skip.
+  const keep =
+    cache === undefined
+      ? []
+      : [
+          '--skip=download/empty',
+          '--skip=essential/unlink',
+          `--setup-hook=mkdir -p "${cache}" "$1${archives}"`,
+          `--setup-hook=sync-in "${cache}" ${archives}`,
+          `--customize-hook=sync-out ${archives} "${cache}"`,
+        ];
+  await runTool(
+    'mmdebstrap',
+    [
+      '--mode=root',
+      '--variant=minbase',
+      `--include=${packages.join(',')}`,
+      ...keep,
+      'trixie',
+      root,
+      `deb ${main} trixie main`,
+      `deb ${main} trixie-updates main`,
+      `deb ${security} trixie-security main`,
+    ],
+    { signal },
+  );
 }
 
-/** Makes the peer's root with mmdebstrap. Resolves to the seconds it took. */
-export function debianRoot(source: AptSource, packages: readonly string[], tarFile: string): number {
-  return timeCommand('mmdebstrap', [
-    '--variant=minbase',
-    `--include=${packages.join(',')}`,
-    'trixie',
-    tarFile,
-    `deb ${source.main} trixie main`,
-    `deb ${source.security} trixie-security main`,
-  ]);
+/** Makes the two file systems of an image: the root as squashfs, kernel and initramfs on a FAT. */
+export async function makeDebianFileSystems(
+  root: string,
+  directory: string,
+  { signal, level }: { readonly signal: AbortSignal; readonly level: number },
+): Promise<{ readonly squashfs: string; readonly boot: string }> {
+  const squashfs = join(directory, 'root.squashfs');
+  const boot = join(directory, 'boot.img');
+  await runTool(
+    'mksquashfs',
+    [root, squashfs, '-noappend', '-quiet', '-comp', 'zstd', '-Xcompression-level', String(level)],
+    { signal },
+  );
+  const { kernel, initrd } = await kernelOf(root);
+  await runTool('truncate', ['-s', String(diskLayout.bootBytes), boot], { signal });
+  await runTool('mkfs.fat', ['-F', '32', boot], { signal });
+  await runTool('mmd', ['-i', boot, '::/a'], { signal });
+  await runTool('mcopy', ['-i', boot, kernel, '::/a/vmlinuz'], { signal });
+  await runTool('mcopy', ['-i', boot, initrd, '::/a/initrd'], { signal });
+  return { squashfs, boot };
+}
+
+/** The kernel and the initramfs that Debian's scripts made. */
+async function kernelOf(root: string): Promise<{ readonly kernel: string; readonly initrd: string }> {
+  const names = await readdir(join(root, 'boot'));
+  const find = (prefix: string): string => {
+    const name = names.find((one) => one.startsWith(prefix));
+    if (name === undefined) throw new Error(`The peer has no ${prefix}`);
+    return join(root, 'boot', name);
+  };
+  return { kernel: find('vmlinuz-'), initrd: find('initrd.img-') };
 }
 
 export interface DebianMachine {
   readonly disk: string;
-  readonly kernel: string;
-  readonly initrd: string;
+  readonly directBoot: { readonly kernel: string; readonly initrd: string; readonly commandLine: string };
 }
 
-/** Turns the tar into a disk that boots with systemd, DHCP, Postfix and Dovecot. */
-export async function debianMachine(tarFile: string, directory: string): Promise<DebianMachine> {
-  const root = join(directory, 'root');
+/** Makes a disk that boots with systemd and DHCP, and serves with Debian's own configuration of both servers. */
+export async function makeDebianMachine(directory: string, signal: AbortSignal): Promise<DebianMachine> {
+  const root = join(directory, 'debian');
   await mkdir(root, { recursive: true });
-  timeCommand('tar', ['-C', root, '-xf', tarFile]);
+  await makeDebianRoot(
+    root,
+    // prettier-ignore
+    [
+      'linux-image-cloud-amd64', 'systemd-sysv', 'ifupdown', 'isc-dhcp-client',
+      'postfix', 'dovecot-imapd', 'dovecot-lmtpd',
+    ],
+    { signal },
+  );
   await writeFile(
     join(root, 'etc/network/interfaces'),
     'auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet dhcp\n',
@@ -47,67 +112,9 @@ export async function debianMachine(tarFile: string, directory: string): Promise
   await writeFile(join(root, 'etc/fstab'), '/dev/vda / ext4 defaults 0 1\n');
   await writeFile(join(root, 'etc/hostname'), 'peer\n');
   await appendFile(join(root, 'etc/postfix/main.cf'), 'inet_interfaces = all\n');
-  const disk = join(directory, 'disk.img');
-  timeCommand('truncate', ['-s', '2G', disk]);
-  timeCommand('mke2fs', ['-q', '-t', 'ext4', '-d', root, disk]);
-  const boot = await readdir(join(root, 'boot'));
-  const find = (prefix: string): string => {
-    const name = boot.find((one) => one.startsWith(prefix));
-    if (name === undefined) throw new Error(`The peer has no ${prefix}`);
-    return join(root, 'boot', name);
-  };
-  return { disk, kernel: find('vmlinuz-'), initrd: find('initrd.img-') };
-}
-
-/** Seconds from power-on until both servers greet. */
-export async function debianBootSeconds(machine: DebianMachine, memoryMb: number): Promise<number> {
-  const [smtpPort, imapPort] = [22_025, 22_143];
-  const started = performance.now();
-  const qemu = spawn(
-    'qemu-system-x86_64',
-    // prettier-ignore
-    [
-      '-machine', 'pc', '-accel', 'tcg', '-cpu', 'max,-cx16', '-smp', '2', '-m', String(memoryMb),
-      '-display', 'none', '-serial', 'null', '-monitor', 'none', '-snapshot',
-      '-drive', `file=${machine.disk},format=raw,if=virtio`,
-      '-nic', `user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:${smtpPort}-:25,hostfwd=tcp:127.0.0.1:${imapPort}-:143`,
-      '-kernel', machine.kernel, '-initrd', machine.initrd,
-      '-append', 'root=/dev/vda console=ttyS0 net.ifnames=0 quiet',
-    ],
-    { stdio: 'ignore' },
-  );
-  try {
-    for (const port of [smtpPort, imapPort]) await greeting(port, started + 300_000);
-    return (performance.now() - started) / 1000;
-  } finally {
-    const ended = once(qemu, 'exit');
-    qemu.kill('SIGKILL');
-    await ended;
-  }
-}
-
-/** Waits until something on a loopback port sends its first bytes. */
-async function greeting(port: number, deadline: number): Promise<void> {
-  while (performance.now() < deadline) {
-    const greeted = await new Promise<boolean>((resolve) => {
-      const socket = connect({ host: '127.0.0.1', port });
-      const end = (result: boolean) => {
-        socket.destroy();
-        resolve(result);
-      };
-      socket.setTimeout(5000, () => end(false));
-      socket
-        .once('data', () => end(true))
-        .once('error', () => end(false))
-        .once('end', () => end(false));
-    });
-    if (greeted) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  throw new Error(`Nothing greeted on port ${port}`);
-}
-
-/** True when a command is on the path. */
-export function hasCommand(command: string): boolean {
-  return spawnSync('sh', ['-c', `command -v ${command}`]).status === 0;
+  const disk = join(directory, 'debian.img');
+  await runTool('truncate', ['-s', '2G', disk], { signal });
+  await runTool('mke2fs', ['-q', '-t', 'ext4', '-d', root, disk], { signal });
+  const commandLine = 'root=/dev/vda console=ttyS0 net.ifnames=0 quiet';
+  return { disk, directBoot: { ...(await kernelOf(root)), commandLine } };
 }
