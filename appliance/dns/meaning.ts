@@ -2,9 +2,9 @@
  * Whether published records do what a wanted record asks: compared by meaning, never as strings. Pure.
  * The same judgement tells `dns check` what to report and `dns push` what to keep, drop and add.
  */
-import { BlockList, isIP } from 'node:net';
 import type { WantedRecord } from '../contract/dns-records.ts';
 import { canonicalValues, txtText } from './rdata.ts';
+import { spfFault } from './spf.ts';
 
 export interface Judgement {
   readonly state: 'fine' | 'missing' | 'wrong';
@@ -44,7 +44,7 @@ export function mergedValues(wanted: WantedRecord, judgement: Judgement): readon
   return canonicalValues(wanted.type, [...judgement.keep, ...wanted.values]);
 }
 
-interface Fault {
+export interface Fault {
   readonly reason: string;
   readonly dangerous?: boolean;
 }
@@ -75,7 +75,7 @@ function faultOf(
     case 'spf':
       return ours.length > 1
         ? twice('SPF record', 'every check of the sender fails')
-        : spfFault(ours, context);
+        : spfFault(txtText(ours[0] ?? ''), context.addresses, context.domainName);
     case 'dmarc':
       return ours.length > 1 ? twice('DMARC record', 'both are ignored') : dmarcFault(ours);
     case 'dkim':
@@ -202,58 +202,6 @@ function mtaStsFault(values: readonly string[], ours: readonly string[]): Fault 
     return { reason: 'its id is of another policy, so senders may go on with an old one' };
   }
   return null;
-}
-
-/** RFC 7208 §4.6, as far as it can be seen without further look-ups: does it let the relay send, and nobody else? */
-function spfFault(ours: readonly string[], context: JudgementContext): Fault | null {
-  const terms = txtText(ours[0] ?? '')
-    .toLowerCase()
-    .split(/ +/)
-    .slice(1)
-    .filter((term) => term !== '');
-  const all = terms.find((term) => /^[+?~-]?all$/.test(term));
-  if (all === 'all' || all === '+all')
-    return { reason: 'it lets the whole world send in our name', dangerous: true };
-  for (const address of context.addresses) {
-    if (!spfAllows(terms, address, context.domainName)) {
-      return { reason: `it does not name ${address} as a sender`, dangerous: all === '-all' };
-    }
-  }
-  if ((all === undefined && !terms.some((term) => term.startsWith('redirect='))) || all === '?all') {
-    return { reason: 'it says nothing about other senders' };
-  }
-  return null;
-}
-
-function spfAllows(terms: readonly string[], address: string, domainName: string): boolean {
-  for (const term of terms) {
-    const [, qualifier = '', name = '', argument] = /^([+?~-]?)([a-z0-9]+)(?:[:=/](.*))?$/.exec(term) ?? [];
-    if (spfMatches(name, argument, address, domainName)) return qualifier === '' || qualifier === '+';
-  }
-  return false;
-}
-
-function spfMatches(
-  name: string,
-  argument: string | undefined,
-  address: string,
-  domainName: string,
-): boolean {
-  if (name === 'all') return true;
-  // Our only MX is the domain itself, so both lead to its addresses.
-  if (name === 'a' || name === 'mx') {
-    const target = argument?.split('/')[0] ?? '';
-    return target === '' || target === domainName || /^\d+$/.test(target);
-  }
-  if (name !== 'ip4' && name !== 'ip6') return false;
-  const family = name === 'ip4' ? 'ipv4' : 'ipv6';
-  const [network = '', length] = (argument ?? '').split('/');
-  if (isIP(network) !== isIP(address) || isIP(network) !== (name === 'ip4' ? 4 : 6)) return false;
-  const bits = Number(length ?? (name === 'ip4' ? 32 : 128));
-  if (!Number.isInteger(bits) || bits < 0 || bits > (name === 'ip4' ? 32 : 128)) return false;
-  const list = new BlockList();
-  list.addSubnet(network, bits, family);
-  return list.check(address, family);
 }
 
 export interface CaaIssue {

@@ -218,7 +218,7 @@ async function readAnswer(
   );
   const answer = {
     values,
-    ttlSec: records.length === 0 ? 0 : ttlSec,
+    ttlSec: reply.answers.length === 0 ? 0 : ttlSec,
     ...(alias === undefined ? {} : { alias }),
   };
   if (last === undefined || values.length > 0 || reply.recursionAvailable) return answer;

@@ -1,5 +1,6 @@
 /** Records as people read them: lines of a zone file (RFC 1035 §5.1). */
 import type { RecordSet, WantedRecord } from '../contract/dns-records.ts';
+import { txtText } from './rdata.ts';
 
 /** One record as a line that can be pasted into any zone file: absolute, with TTL and class. */
 export function recordLine(record: Omit<RecordSet, 'values'>, value: string): string {
@@ -33,4 +34,10 @@ export function durationText(seconds: number): string {
     if (seconds >= 2 * size || seconds === size) return `${count} ${unit}${count === 1 ? '' : 's'}`;
   }
   return `${Math.round(seconds)} second${Math.round(seconds) === 1 ? '' : 's'}`;
+}
+
+/** The text of a TXT value for people, other values as they are; long ones cut. */
+export function shortValue(type: string, value: string, maxCharacters = 60): string {
+  const text = type === 'TXT' ? txtText(value) : value;
+  return text.length > maxCharacters ? `${text.slice(0, maxCharacters - 1)}…` : text;
 }

@@ -2,7 +2,8 @@
 import { isIPv4 } from 'node:net';
 import { messageOf } from '../../appliance/base/errors.ts';
 import { dkimSelector, wantedRecords } from '../../appliance/contract/dns-records.ts';
-import { checkDns, type CheckReport, type Finding } from '../../appliance/dns/check.ts';
+import { checkDns, type CheckReport } from '../../appliance/dns/check.ts';
+import type { Finding } from '../../appliance/dns/findings.ts';
 import { addressesOf, findDelegation, type LookupContext } from '../../appliance/dns/delegation.ts';
 import { surveyDns } from '../../appliance/dns/survey.ts';
 import type { RelayDescription } from './relay.ts';

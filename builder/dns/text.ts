@@ -1,10 +1,11 @@
 /** Reports of the dns verbs, as people read them. Pure: values in, lines out. */
 import { styleText } from 'node:util';
 import type { WantedRecord } from '../../appliance/contract/dns-records.ts';
-import { type CheckReport, type Finding, shortValue } from '../../appliance/dns/check.ts';
+import type { CheckReport } from '../../appliance/dns/check.ts';
+import type { Finding } from '../../appliance/dns/findings.ts';
 import type { Change, PushPlan } from '../../appliance/dns/plan.ts';
 import type { HeldRecordSet } from '../../appliance/dns/provider.ts';
-import { recordLine } from '../../appliance/dns/zone-text.ts';
+import { recordLine, shortValue } from '../../appliance/dns/zone-text.ts';
 
 /** Colour only where there is a terminal. */
 export type Paint = (colour: 'red' | 'green' | 'yellow' | 'gray', text: string) => string;

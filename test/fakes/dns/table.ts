@@ -121,6 +121,17 @@ function recurse(
   name: string,
   type: string,
 ): Message {
+  // The addresses of name servers are known without being listed.
+  for (const { servers } of Object.values(table.zones)) {
+    const addresses = servers[name] ?? [];
+    if (addresses.length === 0 || (type !== 'A' && type !== 'AAAA')) continue;
+    const found = addresses.filter((address) => isIPv6(address) === (type === 'AAAA'));
+    return {
+      ...reply,
+      recursionAvailable: true,
+      answers: found.map((address) => record(`${name} 3600 ${type} ${address}`)),
+    };
+  }
   const asked = type === 'DS' ? name.split('.').slice(1).join('.') : name;
   const zone = zoneOf(asked);
   if (zone === undefined) return { ...reply, rcode: rcodes.nxDomain, recursionAvailable: true };
@@ -128,13 +139,6 @@ function recurse(
     return { ...reply, rcode: rcodes.servFail };
   const secure = table.zones[zone]?.signed === true;
   const base = { ...reply, recursionAvailable: true, authenticData: secure };
-  // The addresses of name servers are known without being listed.
-  for (const { servers } of Object.values(table.zones)) {
-    const addresses = servers[name] ?? [];
-    if (addresses.length === 0 || (type !== 'A' && type !== 'AAAA')) continue;
-    const found = addresses.filter((address) => isIPv6(address) === (type === 'AAAA'));
-    return { ...base, answers: found.map((address) => record(`${name} 3600 ${type} ${address}`)) };
-  }
   const child = table.zones[name];
   if (type === 'DS') {
     return {
