@@ -105,6 +105,8 @@ async function run(): Promise<void> {
     },
   );
 
+  // smtpd(8): a message is taken only while one and a half times the largest one would fit.
+  const minFreeBytes = 1.5 * (config?.mail.maxMessageBytes ?? 0);
   let invite: string | undefined;
   const statusConsole = new StatusConsole({
     clock,
@@ -113,13 +115,14 @@ async function run(): Promise<void> {
     readState: async (fresh) => {
       if (fresh && config !== undefined) invite = makeInvite(config);
       const status = supervision.status();
+      const use = dataIsUsable ? await diskUse(paths.data) : undefined;
       const serves = canServe && status.every(({ state }) => state === 'running');
       return {
         title: config === undefined ? '(not configured)' : plainDomain(config.domain),
         addresses: ownAddresses(),
         services: status,
         clockOk,
-        disk: dataIsUsable ? await diskUse(paths.data) : undefined,
+        disk: use === undefined ? undefined : { ...use, minFreeBytes },
         problems: started.problems,
         notes: started.notes,
         inviteUri: serves && config?.accounts.create === true ? invite : undefined,

@@ -1,11 +1,20 @@
 /** The self-signed certificate of the first second, and of relays that nobody vouches for. */
-import { generateKeyPair, randomBytes, X509Certificate, createPrivateKey } from 'node:crypto';
+import {
+  constants,
+  createPrivateKey,
+  generateKeyPair,
+  privateEncrypt,
+  randomBytes,
+  X509Certificate,
+} from 'node:crypto';
 import { promisify } from 'node:util';
 import { type Domain, plainDomain } from '../contract/domain.ts';
 
 /** No clock that is right is earlier, and a board that believes it is 2024 must not find it in the future. */
 const notBefore = new Date(Date.UTC(2024, 0, 1));
 const lifetimeYears = 10;
+/** What stands before a SHA-256 digest in an RSASSA-PKCS1-v1_5 signature: RFC 8017 §9.2, note 1. */
+const sha256DigestInfo = Buffer.from('3031300d060960864801650304020105000420', 'hex');
 
 export interface KeyAndCertificate {
   readonly keyPem: string;
@@ -43,12 +52,13 @@ export function isUsableCertificate(
 
 /** Makes an RSA-2048 key and a certificate for it, valid from 2024 until ten years from `nowMs`. */
 export async function makeSelfSigned(domain: Domain, nowMs: number): Promise<KeyAndCertificate> {
-  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
+  const { publicKey, privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });
   // Loaded only here: it is large, and a certificate is made once in a device's life.
   const { default: forge } = await import('node-forge');
-  const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString());
   const certificate = forge.pki.createCertificate();
-  certificate.publicKey = forge.pki.setRsaPublicKey(key.n, key.e);
+  certificate.publicKey = forge.pki.publicKeyFromPem(
+    publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+  );
   // RFC 5280 §4.1.2.2: positive, at most 20 octets.
   certificate.serialNumber = `01${randomBytes(15).toString('hex')}`;
   certificate.validity.notBefore = notBefore;
@@ -71,6 +81,15 @@ export async function makeSelfSigned(domain: Domain, nowMs: number): Promise<Key
       ),
     },
   ]);
+  const key = forge.pki.privateKeyFromPem(privateKey.export({ type: 'pkcs1', format: 'pem' }).toString());
+  // forge writes the DER, OpenSSL signs it: such arithmetic in JavaScript takes seconds on a small board.
+  key.sign = (digest) => {
+    if (typeof digest === 'string') throw new TypeError('A digest object is needed');
+    const hash = Buffer.from(digest.digest().getBytes(), 'latin1');
+    const padding = constants.RSA_PKCS1_PADDING;
+    const signature = privateEncrypt({ key: privateKey, padding }, Buffer.concat([sha256DigestInfo, hash]));
+    return signature.toString('latin1');
+  };
   certificate.sign(key, forge.md.sha256.create());
   return {
     keyPem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),

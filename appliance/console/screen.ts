@@ -1,6 +1,13 @@
 /** The status screen as text. Pure: state in, lines out. */
 import type { Problem, ServiceStatus } from '../contract/status.ts';
 
+export interface DiskState {
+  readonly usedBytes: number;
+  readonly totalBytes: number;
+  /** With less than this left, Postfix refuses mail for the time being. */
+  readonly minFreeBytes: number;
+}
+
 export interface ScreenState {
   /** `chat.example.org`, or why there is none. */
   readonly title: string;
@@ -8,7 +15,7 @@ export interface ScreenState {
   readonly services: readonly ServiceStatus[];
   /** Undefined where somebody else keeps the time. */
   readonly clockOk: boolean | undefined;
-  readonly disk: { readonly usedBytes: number; readonly totalBytes: number } | undefined;
+  readonly disk: DiskState | undefined;
   /** What is wrong, each with what to do about it. */
   readonly problems: readonly Problem[];
   readonly notes: readonly string[];
@@ -16,8 +23,9 @@ export interface ScreenState {
   readonly inviteUri: string | undefined;
 }
 
-/** DATA this full is a problem: Postfix refuses mail soon after. */
-export const diskFullShare = 0.95;
+function isFull({ usedBytes, totalBytes, minFreeBytes }: DiskState): boolean {
+  return totalBytes - usedBytes < minFreeBytes;
+}
 
 /** The screen's text, without the invitation itself. */
 export function statusLines(state: ScreenState): readonly string[] {
@@ -49,7 +57,7 @@ export function statusLines(state: ScreenState): readonly string[] {
 }
 
 function allProblems({ problems, disk }: ScreenState): readonly Problem[] {
-  if (disk === undefined || disk.usedBytes < disk.totalBytes * diskFullShare) return problems;
+  if (disk === undefined || !isFull(disk)) return problems;
   const full = {
     path: 'disk',
     message: 'The disk is full: mail is refused for the time being',
@@ -58,7 +66,7 @@ function allProblems({ problems, disk }: ScreenState): readonly Problem[] {
   return [...problems, full];
 }
 
-function describeDisk({ usedBytes, totalBytes }: { usedBytes: number; totalBytes: number }): string {
+function describeDisk({ usedBytes, totalBytes }: DiskState): string {
   const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
   const percent = totalBytes === 0 ? 0 : Math.round((100 * usedBytes) / totalBytes);
   return `${percent} % of ${gigabytes(totalBytes)} GB used`;
@@ -66,10 +74,9 @@ function describeDisk({ usedBytes, totalBytes }: { usedBytes: number; totalBytes
 
 /** What makes a screen worth printing again: the disk's last per cents do not. */
 export function screenKey({ services, disk, ...rest }: ScreenState): string {
-  const isFull = disk !== undefined && disk.usedBytes >= disk.totalBytes * diskFullShare;
   return JSON.stringify([
     { ...rest, inviteUri: rest.inviteUri !== undefined },
-    isFull,
+    disk !== undefined && isFull(disk),
     services.map(({ name, state, reason }) => [name, state, reason]),
   ]);
 }

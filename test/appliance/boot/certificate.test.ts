@@ -32,6 +32,7 @@ describe('makeSelfSigned', () => {
       const certificate = new X509Certificate(made.certificatePem);
       expect(certificate.validToDate.getUTCFullYear()).toBe(2036);
       expect(certificate.validFromDate.getUTCFullYear()).toBe(2024);
+      expect(certificate.verify(certificate.publicKey)).toBe(true);
       expect(certificate.publicKey.asymmetricKeyDetails?.modulusLength).toBe(2048);
 
       const server = createServer({ key: made.keyPem, cert: made.certificatePem }, (socket) => socket.end());

@@ -17,7 +17,7 @@ const healthy: ScreenState = {
     { name: 'dovecot', state: 'back-off', failures: 4, reason: 'exit code 89' },
   ],
   clockOk: true,
-  disk: { usedBytes: 1e9, totalBytes: 16e9 },
+  disk: { usedBytes: 1e9, totalBytes: 16e9, minFreeBytes: 5e7 },
   problems: [],
   notes: [],
   inviteUri: invite,
@@ -46,7 +46,7 @@ describe('statusLines', () => {
     const lines = statusLines({
       ...healthy,
       problems: [{ path: 'line 3', message: 'Line 3 is not valid JSON', fix: 'Mend the line and try again' }],
-      disk: { usedBytes: 96, totalBytes: 100 },
+      disk: { usedBytes: 96, totalBytes: 100, minFreeBytes: 5 },
     });
     expect(lines).toContain('PROBLEM  Line 3 is not valid JSON');
     expect(lines).toContain('  -> Mend the line and try again');
@@ -57,10 +57,16 @@ describe('statusLines', () => {
 describe('screenKey', () => {
   test('changes with states, not with process ids, disk use or fresh invitations', () => {
     const key = screenKey(healthy);
-    expect(screenKey({ ...healthy, disk: { usedBytes: 2e9, totalBytes: 16e9 }, inviteUri: 'other' })).toBe(
-      key,
-    );
-    expect(screenKey({ ...healthy, disk: { usedBytes: 16e9, totalBytes: 16e9 } })).not.toBe(key);
+    expect(
+      screenKey({
+        ...healthy,
+        disk: { usedBytes: 2e9, totalBytes: 16e9, minFreeBytes: 5e7 },
+        inviteUri: 'other',
+      }),
+    ).toBe(key);
+    expect(
+      screenKey({ ...healthy, disk: { usedBytes: 16e9, totalBytes: 16e9, minFreeBytes: 5e7 } }),
+    ).not.toBe(key);
     expect(screenKey({ ...healthy, addresses: [] })).not.toBe(key);
     expect(screenKey({ ...healthy, inviteUri: undefined })).not.toBe(key);
     expect(screenKey({ ...healthy, services: [] })).not.toBe(key);
