@@ -17,6 +17,11 @@ export interface PortForward {
   readonly guestPort: number;
 }
 
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
 export interface MachineConfig {
   readonly architecture: Architecture;
   readonly accelerator: Accelerator;
@@ -30,15 +35,16 @@ export interface MachineConfig {
   readonly memoryMb: number;
   readonly cpus: number;
   readonly forwards: readonly PortForward[];
-  /** QEMU connects here with its machine protocol. */
-  readonly qmp: { readonly host: string; readonly port: number };
+  /** QEMU connects here with its machine protocol, and with the guest's serial port. */
+  readonly qmp: Endpoint;
+  readonly console: Endpoint;
   /** Boots a kernel directly instead of what is on the disk. */
   readonly directBoot?:
     | { readonly kernel: string; readonly initrd: string; readonly commandLine: string }
     | undefined;
 }
 
-/** Arguments for `qemu-system-<architecture>`; the console is on its standard input and output. */
+/** Arguments for `qemu-system-<architecture>`. */
 export function machineArguments(config: MachineConfig): string[] {
   const { architecture, accelerator, firmware, disk, directBoot } = config;
   const x86 = architecture === 'x86_64';
@@ -51,9 +57,9 @@ export function machineArguments(config: MachineConfig): string[] {
     ['-m', `${config.memoryMb}M`],
     ['-display', 'none'],
     ...firmwareOptions(firmware),
-    ['-chardev', 'stdio,id=console,signal=off'],
+    ['-chardev', socketOption('console', config.console)],
     ['-serial', 'chardev:console'],
-    ['-chardev', `socket,id=qmp,host=${config.qmp.host},port=${config.qmp.port}`],
+    ['-chardev', socketOption('qmp', config.qmp)],
     ['-mon', 'chardev=qmp,mode=control'],
     [
       '-drive',
@@ -95,6 +101,10 @@ function firmwareOptions(firmware: Firmware): (readonly [string, string])[] {
   return firmware.load === 'pflash'
     ? [['-drive', `if=pflash,unit=0,format=raw,readonly=on,file=${escapeOption(firmware.codePath)}`]]
     : [['-bios', firmware.codePath]];
+}
+
+function socketOption(id: string, { host, port }: Endpoint): string {
+  return `socket,id=${id},host=${host},port=${port}`;
 }
 
 function forwardOption({ hostAddress, hostPort, guestPort }: PortForward): string {

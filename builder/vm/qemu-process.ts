@@ -1,11 +1,12 @@
 /** One running QEMU: its process, console and machine protocol. Starting, switching off, killing. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProtocolError } from '../../appliance/base/errors.ts';
 import { type ConsoleRecorder, createConsole, type GuestConsole } from './console.ts';
+import { expectConnection } from './expect-connection.ts';
 import { type MachineConfig, machineArguments } from './machine.ts';
 import { connectQmp, type QmpClient, type QmpEvent } from './qmp.ts';
 
@@ -60,7 +61,7 @@ const maxErrorCharacters = 64 * 1024;
 /** Pressed again now and then: a guest that is still booting has nobody to notice. */
 const powerButtonEveryMs = 5000;
 
-export type MachineStart = Omit<MachineConfig, 'qmp'> & { readonly qemu: string };
+export type MachineStart = Omit<MachineConfig, 'qmp' | 'console'> & { readonly qemu: string };
 
 /**
  * Starts QEMU and returns when the guest runs. Disposing of the machine kills it.
@@ -68,39 +69,31 @@ export type MachineStart = Omit<MachineConfig, 'qmp'> & { readonly qemu: string 
  */
 export async function startMachine(start: MachineStart, signal: AbortSignal): Promise<RunningMachine> {
   signal.throwIfAborted();
-  // QEMU comes to us, not we to it: a listening QMP port would let every user of this host command QEMU.
-  const server = createServer({ pauseOnConnect: true });
-  server.maxConnections = 1;
-  server.listen({ host: '127.0.0.1', port: 0, exclusive: true });
-  try {
-    await once(server, 'listening', { signal });
-    const address = server.address();
-    if (address === null || typeof address === 'string') throw new TypeError('The QMP server has no port');
-    const connection = once(server, 'connection', { signal });
-    connection.catch(() => {});
-    const args = machineArguments({ ...start, qmp: { host: '127.0.0.1', port: address.port } });
-    const child = spawn(start.qemu, args, {
-      stdio: ['pipe', 'pipe', 'pipe'],
-      // In a process group of its own, or Ctrl-C on the terminal would end QEMU before the guest is asked.
-      detached: true,
-      windowsHide: true,
-    });
-    return await attach(child, connection as Promise<[Socket]>, signal);
-  } finally {
-    server.close();
-  }
+  using qmp = await expectConnection(signal);
+  // Not the child's standard output: that is a Unix socket, where every byte the guest writes counts as a
+  // message of its own, and when it is full QEMU drops what the guest writes. TCP puts bytes together.
+  using console = await expectConnection(signal);
+  const child = spawn(start.qemu, machineArguments({ ...start, qmp, console }), {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    // In a process group of its own, or Ctrl-C on the terminal would end QEMU before the guest is asked.
+    detached: true,
+    windowsHide: true,
+  });
+  return await attach(child, qmp.socket, console.socket, signal);
 }
 
-type QemuChild = ChildProcessByStdio<Writable, Readable, Readable>;
+type QemuChild = ChildProcessByStdio<null, null, Readable>;
 
 async function attach(
   child: QemuChild,
-  connection: Promise<[Socket]>,
+  qmpConnection: Promise<Socket>,
+  consoleConnection: Promise<Socket>,
   signal: AbortSignal,
 ): Promise<RunningMachine> {
   const console = createConsole();
+  const serial = openConsole(consoleConnection, console);
   const state = { exited: false, reason: undefined as string | undefined };
-  const exited = watchExit(child, console, state);
+  const exited = watchExit(child, console, serial, state);
   const killOnExit = () => void child.kill('SIGKILL');
   process.once('exit', killOnExit);
   void exited.then(() => process.off('exit', killOnExit));
@@ -110,7 +103,7 @@ async function attach(
     if (name === 'SHUTDOWN') state.reason = typeof data['reason'] === 'string' ? data['reason'] : name;
   };
   const connect = async (): Promise<QmpClient> => {
-    const [socket] = await connection;
+    const socket = await qmpConnection;
     return connectQmp(socket.resume(), { onEvent, signal: closing.signal });
   };
 
@@ -148,7 +141,7 @@ async function attach(
     get hasExited() {
       return state.exited;
     },
-    type: (text) => void child.stdin.write(text),
+    type: (text) => serial.write(text),
     onLine: (listener) => console.onLine(listener),
     kill,
     reset: async () => void (await qmp.execute('system_reset')),
@@ -179,20 +172,42 @@ async function attach(
   };
 }
 
+interface SerialLine {
+  write(text: string): void;
+  /** Settles when all that was sent has been read. */
+  readonly drained: () => Promise<void>;
+}
+
+function openConsole(connection: Promise<Socket>, console: ConsoleRecorder): SerialLine {
+  let socket: Socket | undefined;
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  void connection.then((opened) => {
+    socket = opened;
+    opened.setEncoding('utf8').on('data', (chunk: string) => console.push(chunk));
+    // QEMU was killed: its end is looked at elsewhere.
+    opened.on('error', () => {});
+    opened.once('close', resolve);
+    opened.resume();
+  });
+  return {
+    write: (text) => void socket?.write(text),
+    drained: () => (socket === undefined ? Promise.resolve() : closed),
+  };
+}
+
 function watchExit(
   child: QemuChild,
   console: ConsoleRecorder,
+  serial: SerialLine,
   state: { exited: boolean; reason: string | undefined },
 ): Promise<MachineExit> {
   let errors = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => console.push(chunk));
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     errors = (errors + chunk).slice(-maxErrorCharacters);
   });
-  // A guest that is gone does not read what is typed.
-  child.stdin.on('error', () => {});
   return new Promise((resolve) => {
-    const end = (code: number | null, signal: NodeJS.Signals | null) => {
+    const end = async (code: number | null, signal: NodeJS.Signals | null) => {
+      await serial.drained();
       state.exited = true;
       const exit: MachineExit = { code, signal, reason: state.reason, errors: errors.trim() };
       console.end(new MachineError(describeExit(exit), console.lastLines(20)));
@@ -200,9 +215,9 @@ function watchExit(
     };
     child.once('error', (error) => {
       errors += error.message;
-      end(null, null);
+      void end(null, null);
     });
-    child.once('close', end);
+    child.once('close', (code, signal) => void end(code, signal));
   });
 }
 

@@ -198,6 +198,18 @@ describe.skipIf(!hasTools && !process.env['CI'])('the initramfs on Debian’s ke
     await vm.waitForConsole(/initramfs started/, { from: position });
   });
 
+  test('the console loses nothing while this process is busy', async () => {
+    await using vm = await boot('quiet rdinit=/bin/sh');
+    await vm.waitForConsole(/~ # /);
+    vm.vm.machine.type('i=0; while [ $i -lt 20000 ]; do echo Line$i; i=$((i+1)); done; echo The"End"\n');
+    await vm.waitForConsole(/Line10\n/);
+    const busyUntil = performance.now() + 3000;
+    while (performance.now() < busyUntil);
+    await vm.waitForConsole(/TheEnd/);
+    const lines = [...vm.text.matchAll(/^Line(\d+)$/gm)].map((match) => Number(match[1]));
+    expect(lines).toEqual(Array.from({ length: 20_000 }, (_, index) => index));
+  });
+
   test('the watchdog resets a machine that nobody cares for', async () => {
     await using vm = await boot('chatmail.slot=a chatmail.watchdog=8');
     await vm.waitForConsole(/initramfs: watchdog started, 8 seconds/);

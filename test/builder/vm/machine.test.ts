@@ -10,6 +10,7 @@ const config: MachineConfig = {
   cpus: 2,
   forwards: [{ hostAddress: '127.0.0.1', hostPort: 2025, guestPort: 25 }],
   qmp: { host: '127.0.0.1', port: 1234 },
+  console: { host: '127.0.0.1', port: 1235 },
 };
 
 const valueOf = (args: readonly string[], name: string) => args[args.indexOf(name) + 1];
