@@ -6,6 +6,7 @@ import { CliError, reportOf } from './errors.ts';
 /** Verbs are loaded when asked for, so that `--help` costs nothing. */
 const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   build: () => import('./commands/build.ts'),
+  dns: () => import('./commands/dns.ts'),
   run: () => import('./commands/run.ts'),
 };
 
@@ -17,6 +18,9 @@ Build
 
 Try
   chatmail-build run [IMAGE]                      boots it in QEMU, and says how to connect
+
+Domain
+  chatmail-build dns show|check|push              the DNS records: prints, verifies, publishes them
 
 Every verb takes --help and --json (one JSON object a line on stdout).
 Exit codes: 0 done, 1 failed, 2 wrong usage.
