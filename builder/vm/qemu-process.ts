@@ -27,6 +27,7 @@ export interface MachineExit {
 export class MachineError extends Error {
   override name = 'MachineError';
   readonly code = 'machine';
+  readonly fix = 'Run it again with --console to see all that the machine says';
   readonly lastLines: readonly string[];
   constructor(message: string, lastLines: readonly string[], options?: ErrorOptions) {
     super(lastLines.length === 0 ? message : `${message}\n${quote(lastLines)}`, options);
