@@ -23,6 +23,9 @@ import { startSaslServer } from './dovecot-auth/server.ts';
 import type { Authenticate } from './dovecot-auth/session.ts';
 import { createMetadata, type ServerEntry } from './dovecot-dict/metadata.ts';
 import { startDictServer } from './dovecot-dict/server.ts';
+import { createAnnouncer } from './announce/announcer.ts';
+import { connectDoveadm } from './doveadm/client.ts';
+import { replaceByEmptyFile } from './doveadm/files.ts';
 import { createExpiry } from './expiry/expiry.ts';
 import { startQuotaWarningServer } from './expiry/quota-warning-server.ts';
 import { txtResolver } from './filter/dkim-verify.ts';
@@ -107,10 +110,23 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
 
   const gateway = stack.use(createGateway(settings.gatewayUrl));
   const notifier = stack.use(createNotifier({ store, post: gateway.post, clock, log: log.child('push') }));
+  const announcer = stack.use(
+    createAnnouncer({
+      touch: async (path, signal) => {
+        using doveadm = await connectDoveadm(paths.doveadmSocket, signal);
+        await replaceByEmptyFile(doveadm, path);
+      },
+      homeOf,
+      clock,
+      log: log.child('announce'),
+    }),
+  );
   const delivered = (user: string, from: string): void => {
     const address = canonicalAddress(config, user);
+    if (address === null) return;
+    announcer.announce(address);
     // Whoever wrote the message has it already; this is the copy for the other devices.
-    if (address !== null && address !== canonicalAddress(config, from)) notifier.notify(address);
+    if (address !== canonicalAddress(config, from)) notifier.notify(address);
   };
 
   const serverEntry = (entry: ServerEntry): string | null =>

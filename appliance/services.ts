@@ -40,9 +40,18 @@ export function services({ keepsTime, waitForTime }: ServiceOptions): readonly S
     {
       name: 'relay',
       command: paths.node,
-      args: ['--max-semi-space-size=2', join(paths.programs, 'relay.js')],
+      args: [
+        '--max-semi-space-size=2',
+        '--disable-warning=ExperimentalWarning', // node:sqlite
+        join(paths.programs, 'relay.js'),
+      ],
       identity: identity('relay'),
-      env: { NODE_ENV: 'production', HOME: users.relay.home },
+      env: {
+        NODE_ENV: 'production',
+        HOME: users.relay.home,
+        // Large messages go back to the system when they are done with, instead of staying in malloc's heap.
+        MALLOC_MMAP_THRESHOLD_: '262144',
+      },
       needs: [],
       ready: { kind: 'unix', path: paths.saslSocket },
       health: { kind: 'unix', path: paths.saslSocket },

@@ -74,7 +74,7 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
     'Root filesystem',
     async (step) => {
       const release = { version, target: target.name, date };
-      const inputs = { target, packages, node, appliance, release, mtimeSec, sourceDirectory };
+      const inputs = { target, packages, alone, node, appliance, release, mtimeSec, sourceDirectory };
       const tree = await rootTree(inputs, kernel, signal);
       return buildRoot(tree, cache, signal, (done, total) => {
         step.update(`${formatBytes(done)} of ${formatBytes(total)}`);
@@ -141,7 +141,7 @@ async function fetchPackages(
       suites: target.suites,
       components: target.components,
       wanted: target.rootPackages,
-      alone: target.bootPackages,
+      alone: [...Object.keys(target.pickedFiles), ...target.bootPackages],
       excludes: target.excludes,
       npm: [target.node],
       mirrors: chooseMirrors(config.mirror, await readAptSources()),

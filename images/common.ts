@@ -15,6 +15,13 @@ export const rootPackages = [
   'unbound',
 ] as const;
 
+/** Single files of packages that would bring much else. */
+export const pickedFiles = {
+  // Tells the kernel that DATA has grown; busybox cannot for a disk in use.
+  'util-linux': [/^usr\/bin\/partx$/],
+  libsmartcols1: [/^usr\/lib\/[^/]+\/libsmartcols\.so\./],
+} as const;
+
 export const excludes: Excludes = {
   adduser: 'users are declared in appliance/contract/users.ts',
   debconf: 'no maintainer script runs',

@@ -20,6 +20,8 @@ export interface Target {
   readonly components: readonly string[];
   /** Packages whose files make up the root filesystem, with all they depend on. */
   readonly rootPackages: readonly string[];
+  /** Packages of which only the files that match go to the root; their dependencies are not followed. */
+  readonly pickedFiles: Readonly<Record<string, readonly RegExp[]>>;
   /** Packages of which single files go to BOOT; their dependencies are not followed. */
   readonly bootPackages: readonly string[];
   readonly excludes: Excludes;

@@ -1,4 +1,4 @@
-import { dropped, excludes, kept, node, rootPackages } from './common.ts';
+import { dropped, excludes, kept, node, pickedFiles, rootPackages } from './common.ts';
 import type { Target } from './target.ts';
 
 /** A virtual machine or PC with an x86-64 processor, started by UEFI or by an old BIOS. */
@@ -9,6 +9,7 @@ export const vmX86: Target = {
   suites: ['trixie', 'trixie-updates', 'trixie-security'],
   components: ['main'],
   rootPackages: [...rootPackages, 'linux-image-cloud-amd64'],
+  pickedFiles,
   bootPackages: ['shim-signed', 'systemd-boot-efi-amd64-signed', 'syslinux', 'syslinux-common'],
   excludes,
   dropped,

@@ -5,8 +5,9 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { connectDoveadm, type Doveadm, DoveadmError } from './doveadm.ts';
-import { type ExpiryRules, expireOldMail, removeDirectory, trimMailbox } from './mailboxes.ts';
+import { connectDoveadm, type Doveadm, DoveadmError } from '../doveadm/client.ts';
+import { removeDirectory } from '../doveadm/files.ts';
+import { type ExpiryRules, expireOldMail, trimMailbox } from './mailboxes.ts';
 
 export interface ExpiryAccounts {
   /** The next addresses in order. */

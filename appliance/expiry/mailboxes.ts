@@ -1,6 +1,6 @@
 /** What expiry does to one account's mail, in doveadm commands (doveadm-expunge(1), doveadm-search-query(7)). */
 import { ProtocolError } from '../base/errors.ts';
-import { type Doveadm, DoveadmError } from './doveadm.ts';
+import type { Doveadm } from '../doveadm/client.ts';
 import { encodeUidSet, largeMessageBytes, planTrim, type StoredMessage, trimToShare } from './plan.ts';
 
 export interface ExpiryRules {
@@ -58,27 +58,4 @@ export async function trimMailbox(
     }
   }
   return removed;
-}
-
-/**
- * Removes a directory with everything in it, as user vmail; a missing one is no error. Use a connection of
- * its own for each: doveadm ends the output of `fs` commands with nothing that could be told from the next.
- */
-export async function removeDirectory(doveadm: Doveadm, path: string): Promise<void> {
-  try {
-    // The first `fs` names the command, the last the file system in dovecot.conf.
-    await doveadm.run('', 'fs delete', ['-R', 'fs', path]);
-  } catch (error) {
-    if (!(error instanceof DoveadmError) || !(await isMissing(doveadm, path))) throw error;
-  }
-}
-
-/** doveadm fails to delete what is not there in the same words as what it may not delete. */
-async function isMissing(doveadm: Doveadm, path: string): Promise<boolean> {
-  try {
-    await doveadm.run('', 'fs stat', ['fs', path]);
-    return false;
-  } catch (error) {
-    return error instanceof DoveadmError && error.reason === 'NOTFOUND';
-  }
 }

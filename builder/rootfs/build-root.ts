@@ -22,6 +22,8 @@ export interface RootInputs {
   readonly target: Target;
   /** Debian packages whose files make up the root. */
   readonly packages: readonly UnpackedPackage[];
+  /** Debian packages of which the root has single files. */
+  readonly alone: readonly UnpackedPackage[];
   /** The npm package that brings Node for the target. */
   readonly node: UnpackedPackage;
   readonly appliance: CompiledAppliance;
@@ -67,6 +69,11 @@ export async function rootTree(
   const userland = packages.filter(({ name }) => !kernelPackage.test(name));
   const layers: Layer[] = [
     ...userland.map(({ name, entries }) => ({ origin: name, entries, filtered: true })),
+    ...Object.entries(target.pickedFiles).map(([name, patterns]) => ({
+      origin: name,
+      entries: pick(inputs.alone, name, patterns),
+      filtered: true,
+    })),
     ...packages
       .filter(({ name }) => kernelPackage.test(name))
       .map(({ name, entries }) => ({
@@ -88,6 +95,17 @@ export async function rootTree(
   ];
   const tree = assembleRoot(target, layers, mtimeSec);
   return Promise.all(tree.map((entry) => patched(entry, target.architecture, signal)));
+}
+
+function pick(packages: readonly UnpackedPackage[], name: string, patterns: readonly RegExp[]): TreeEntry[] {
+  const entries = packages.find((one) => one.name === name)?.entries ?? [];
+  for (const pattern of patterns) {
+    if (!entries.some(({ path }) => pattern.test(path))) {
+      throw new Error(`The Debian package ${name} has nothing like ${pattern}`);
+    }
+  }
+  const licence = `usr/share/doc/${name}/copyright`;
+  return entries.filter(({ path }) => path === licence || patterns.some((pattern) => pattern.test(path)));
 }
 
 /** Makes the squashfs, or finds it in the cache. */

@@ -182,6 +182,22 @@ export class DeltaChat implements AsyncDisposable {
     }
   }
 
+  /**
+   * Waits for a message with an attachment of this name that has arrived whole. Core announces large files
+   * by a first message, and fetches them with a second.
+   */
+  async receiveFile(chat: number, fileName: string): Promise<T.Message> {
+    const deadline = Date.now() + this.#timeoutMs;
+    for (;;) {
+      const found = (await this.messages(chat)).find(
+        (message) =>
+          message.fileName === fileName && message.downloadState === 'Done' && message.file !== null,
+      );
+      if (found !== undefined) return found;
+      await this.waitFor('MsgsChanged', undefined, Math.max(1, deadline - Date.now()));
+    }
+  }
+
   /** Every message of a chat, oldest first, without information lines. */
   async messages(chat: number): Promise<T.Message[]> {
     const ids = await this.#core.rpc.getMessageIds(this.#account, chat, false, false);

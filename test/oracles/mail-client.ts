@@ -171,7 +171,7 @@ export class ImapClient extends Conversation {
   async command(line: string): Promise<ImapReply> {
     const tag = `t${++this.#tag}`;
     this.write(`${tag} ${line}\r\n`);
-    const text = await this.read(new RegExp(`^(?:.*\\n)*?${tag} (?:OK|NO|BAD)[^\\n]*\\n`));
+    const text = await this.read(new RegExp(`^(?:[^\\n]*\\n)*?${tag} (?:OK|NO|BAD)[^\\n]*\\n`));
     const at = text.lastIndexOf(`${tag} `);
     const final = text.slice(at + tag.length + 1).trimEnd();
     const status = /^(OK|NO|BAD)/.exec(final)?.[1];

@@ -315,6 +315,35 @@ describe('submission', () => {
   });
 });
 
+describe('IDLE', () => {
+  test('hears of mail that comes just as the connection is put to sleep', { timeout: 120_000 }, async () => {
+    const people = await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        const address = freshAddress();
+        const inbox = await signedIn(address);
+        await inbox.command('SELECT INBOX');
+        return { address, inbox };
+      }),
+    );
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(
+        people.map(async ({ address, inbox }, index) => {
+          inbox.write('idle IDLE\r\n');
+          await inbox.read(/\+ idling\r\n/);
+          // Connections hibernate after a second.
+          await new Promise((resolve) => setTimeout(resolve, 940 + index * 12 + round));
+          using smtp = await sender(address);
+          expect(await smtp.send(address, [address], encrypted(address))).toMatchObject({ code: 250 });
+          await inbox.read(/\* \d+ EXISTS\r\n/);
+          inbox.write('DONE\r\n');
+          await inbox.read(/idle OK [^\n]*\n/);
+        }),
+      );
+    }
+    for (const { inbox } of people) inbox[Symbol.dispose]();
+  });
+});
+
 describe('port 25', () => {
   test('wants TLS before anything else, and never a password', async () => {
     using client = new SmtpClient(await relay.connect(25));

@@ -11,7 +11,7 @@ import {
   decodeFields,
   DoveadmError,
   encodeCommand,
-} from '../../../appliance/expiry/doveadm.ts';
+} from '../../../appliance/doveadm/client.ts';
 import { createExpiry, type Expiry } from '../../../appliance/expiry/expiry.ts';
 import { type FakeDoveadm, startFakeDoveadm } from '../../fakes/doveadm-server.ts';
 
