@@ -67,7 +67,7 @@ export const dkimSelector = 'opendkim';
 /** RFC 8463 §3 asks for a selector of its own, or old verifiers stumble over a key they can't read. */
 export const dkimEd25519Selector = 'opendkim-ed25519';
 
-export const recordTtlSec = 3600;
+const recordTtlSec = 3600;
 const certificateAuthority = 'letsencrypt.org';
 const mtaStsMaxAgeSec = 2_419_200;
 
@@ -109,7 +109,7 @@ export function mtaStsPolicyId(policy: string): string {
 }
 
 /** What the key's TXT record says, as one text (RFC 6376 §3.6.1). */
-export function dkimRecordText(key: DkimPublicKey): string {
+function dkimRecordText(key: DkimPublicKey): string {
   return `v=DKIM1;k=${key.algorithm};p=${key.publicKeyBase64};s=email;t=s`;
 }
 

@@ -5,7 +5,7 @@
 import type { WantedRecord } from '../contract/dns-records.ts';
 import { type Judgement, judge, type JudgementContext, caaIssues } from './meaning.ts';
 import { canonicalValues } from './rdata.ts';
-import { type Finding, reverseFindings, serverFindings } from './findings.ts';
+import { bySeverity, type Finding, reverseFindings, serverFindings } from './findings.ts';
 import { type Answer, questionKey, type ServerView, type Survey } from './survey.ts';
 import { durationText, recordLine } from './zone-text.ts';
 
@@ -35,8 +35,7 @@ export function checkDns(
     ...serverFindings(survey),
     ...reverseFindings(survey, context),
   ];
-  const order = { error: 0, warning: 1, note: 2 };
-  findings.sort((a, b) => order[a.severity] - order[b.severity]);
+  findings.sort(bySeverity);
   return {
     records: checked.map(({ record }) => record),
     findings,

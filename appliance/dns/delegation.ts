@@ -2,7 +2,6 @@
  * Who serves a domain: its zone, the zone's name servers as the world finds them, what the parent delegates
  * to, and whether DNSSEC holds. Asks resolvers for the way, never the SOA's primary, which may be hidden.
  */
-import { isIPv6 } from 'node:net';
 import { type Exchange, type NameServer, NoAnswerError } from './exchange.ts';
 import { classes, ednsRecord, emptyMessage, type Message, rcodes, rcodeNames } from './message.ts';
 import { isWithin, withParents } from './name.ts';
@@ -245,9 +244,4 @@ async function findParentNames(zone: string, context: LookupContext): Promise<re
 
 export function authoritativeServer(address: string, context: LookupContext): NameServer {
   return context.authoritativePort === undefined ? { address } : { address, port: context.authoritativePort };
-}
-
-/** `ns1.example.org (192.0.2.53)` */
-export function serverText(server: AuthoritativeServer): string {
-  return `${server.name} (${isIPv6(server.address) ? `[${server.address}]` : server.address})`;
 }

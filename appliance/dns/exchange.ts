@@ -116,7 +116,12 @@ function overUdp(
     }
   });
   // A connected socket takes datagrams from this server only, and learns of a closed port at once.
-  socket.connect(server.port ?? 53, server.address, () => {
+  socket.connect(server.port ?? 53, server.address, (failure?: Error) => {
+    // Node hands a failure to this callback, not to the error event, and its types do not say so.
+    if (failure !== undefined && failure !== null) {
+      reject(socketError(server, failure));
+      return;
+    }
     socket.send(bytes, (error) => {
       if (error) reject(socketError(server, error));
     });

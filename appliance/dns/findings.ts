@@ -33,6 +33,13 @@ export interface Finding {
   readonly remove: readonly string[];
 }
 
+const severities: readonly Finding['severity'][] = ['error', 'warning', 'note'];
+
+/** For sorting: the worst first. */
+export function bySeverity(a: Finding, b: Finding): number {
+  return severities.indexOf(a.severity) - severities.indexOf(b.severity);
+}
+
 export function serverFindings(survey: Survey): Finding[] {
   const { delegation } = survey;
   const base = { name: delegation.zone, type: '', add: [], remove: [] };

@@ -3,7 +3,8 @@
  * The same judgement tells `dns check` what to report and `dns push` what to keep, drop and add.
  */
 import type { WantedRecord } from '../contract/dns-records.ts';
-import { canonicalValues, txtText } from './rdata.ts';
+import { txtText } from './presentation.ts';
+import { canonicalValues } from './rdata.ts';
 import { spfFault } from './spf.ts';
 
 export interface Judgement {

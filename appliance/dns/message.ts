@@ -118,7 +118,7 @@ export function encodeMessage(message: Message): Uint8Array {
   return bytes;
 }
 
-export function encodeRecord(record: ResourceRecord): Uint8Array {
+function encodeRecord(record: ResourceRecord): Uint8Array {
   const rdata = record.value === '' ? new Uint8Array() : encodeRdata(record.type, record.value);
   const ttl = [record.ttlSec >>> 16, record.ttlSec & 0xffff];
   const head = [typeNumber(record.type), record.class, ...ttl, rdata.length].flatMap(uint16);

@@ -65,10 +65,11 @@ export function questionKey(question: Question): string {
 
 const parallelServers = 12;
 const parallelQuestions = 3;
+const maxSilent = 2;
 const timeoutMs = 3000;
 
 /** What to ask for besides the wanted records themselves: what must not be there, or may stand in for them. */
-export function surveyQuestions(domainName: string, wanted: readonly WantedRecord[]): readonly Question[] {
+function surveyQuestions(domainName: string, wanted: readonly WantedRecord[]): readonly Question[] {
   const questions: Question[] = wanted.map(({ name, type }) => ({ name, type }));
   for (const type of ['A', 'AAAA', 'MX', 'TXT', 'CAA']) questions.push({ name: domainName, type });
   questions.push({ name: `_25._tcp.${domainName}`, type: 'TLSA' });
@@ -143,18 +144,7 @@ async function viewAuthoritative(
       return { ...base, answers: new Map(), problem: { kind: 'lame', text } };
     }
     const serial = soa.answers.find(({ type }) => type === 'SOA')?.value.split(' ')[2] ?? '';
-    const answers = new Map<string, Answer>();
-    let problem: ServerProblem | null = null;
-    await mapParallel(questions, parallelQuestions, async (question) => {
-      const reply = await ask(question);
-      const answer = await readAnswer(reply, question, context);
-      if (answer !== null) answers.set(questionKey(question), answer);
-      else
-        problem = {
-          kind: 'down',
-          text: `${title} answers ${rcodeNames[reply.rcode] ?? reply.rcode} for ${question.name}`,
-        };
-    });
+    const { answers, problem } = await askAll(title, questions, ask, context);
     return { ...base, answers, problem, serial };
   } catch (error) {
     if (!(error instanceof NoAnswerError)) throw error;
@@ -163,32 +153,48 @@ async function viewAuthoritative(
   }
 }
 
+/** One lost answer does not make the others worthless. */
+async function askAll(
+  title: string,
+  questions: readonly Question[],
+  ask: (question: Question) => Promise<Message>,
+  context: LookupContext,
+): Promise<Pick<ServerView, 'answers' | 'problem'> & { readonly silent: boolean }> {
+  const answers = new Map<string, Answer>();
+  let problem: ServerProblem | null = null;
+  let silent = 0;
+  await mapParallel(questions, parallelQuestions, async (question) => {
+    const fail = (what: string) => {
+      problem ??= { kind: 'down', text: `${title} ${what} for ${question.name} ${question.type}` };
+    };
+    // A server that is silent twice will be so again: the rest would only take time.
+    if (silent >= maxSilent) return;
+    try {
+      const reply = await ask(question);
+      const answer = await readAnswer(reply, question, context);
+      if (answer === null) fail(`answers ${rcodeNames[reply.rcode] ?? reply.rcode}`);
+      else answers.set(questionKey(question), answer);
+    } catch (error) {
+      if (!(error instanceof NoAnswerError)) throw error;
+      silent += 1;
+      fail('gives no answer');
+    }
+  });
+  return { answers, problem, silent: silent > 0 && answers.size === 0 };
+}
+
 async function viewResolver(
   server: NameServer,
   questions: readonly Question[],
   context: LookupContext,
 ): Promise<ServerView> {
-  const base = { title: `resolver ${server.address}`, kind: 'resolver' as const };
-  const answers = new Map<string, Answer>();
-  let problem: ServerProblem | null = null;
-  try {
-    await mapParallel(questions, parallelQuestions, async (question) => {
-      const options = { signal: context.signal, timeoutMs: 2 * timeoutMs };
-      const reply = await context.exchange(server, recursiveQuery(question.name, question.type), options);
-      const answer = await readAnswer(reply, question, context);
-      if (answer !== null) answers.set(questionKey(question), answer);
-      else
-        problem = {
-          kind: 'down',
-          text: `${base.title} answers ${rcodeNames[reply.rcode] ?? reply.rcode} for ${question.name}`,
-        };
-    });
-    return { ...base, answers, problem };
-  } catch (error) {
-    if (!(error instanceof NoAnswerError)) throw error;
-    // A public resolver that can't be reached is often a firewall's doing; the others speak for it.
-    return { ...base, answers: new Map(), problem: { kind: 'no-path', text: error.message } };
-  }
+  const title = `resolver ${server.address}`;
+  const options = { signal: context.signal, timeoutMs: 2 * timeoutMs };
+  const ask = ({ name, type }: Question) => context.exchange(server, recursiveQuery(name, type), options);
+  const { answers, problem, silent } = await askAll(title, questions, ask, context);
+  // A public resolver that can't be reached at all is often a firewall's doing; the others speak for it.
+  const seen: ServerProblem | null = silent ? { kind: 'no-path', text: `${title} does not answer` } : problem;
+  return { title, kind: 'resolver', answers, problem: seen };
 }
 
 /** Null for an error answer. */

@@ -1,6 +1,6 @@
 /** Records as people read them: lines of a zone file (RFC 1035 §5.1). */
 import type { RecordSet, WantedRecord } from '../contract/dns-records.ts';
-import { txtText } from './rdata.ts';
+import { txtText } from './presentation.ts';
 
 /** One record as a line that can be pasted into any zone file: absolute, with TTL and class. */
 export function recordLine(record: Omit<RecordSet, 'values'>, value: string): string {

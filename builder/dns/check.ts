@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net';
 import { messageOf } from '../../appliance/base/errors.ts';
 import { dkimSelector, wantedRecords } from '../../appliance/contract/dns-records.ts';
 import { checkDns, type CheckReport } from '../../appliance/dns/check.ts';
-import type { Finding } from '../../appliance/dns/findings.ts';
+import { bySeverity, type Finding } from '../../appliance/dns/findings.ts';
 import { addressesOf, findDelegation, type LookupContext } from '../../appliance/dns/delegation.ts';
 import { surveyDns } from '../../appliance/dns/survey.ts';
 import type { RelayDescription } from './relay.ts';
@@ -44,7 +44,7 @@ export async function checkRelay(
   ];
   return {
     ...report,
-    findings: [...extra, ...report.findings],
+    findings: [...extra, ...report.findings].sort(bySeverity),
     ok: report.ok && extra.every(({ severity }) => severity !== 'error'),
   };
 }

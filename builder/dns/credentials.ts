@@ -43,7 +43,7 @@ export async function knownCredentials(
  * `NAME=value` lines, `#` comments, an optional `export ` and quotes, as people keep them for shells.
  * @throws ConfigError with the line's number, never its text
  */
-export function parseCredentials(text: string, path: string): Credentials {
+function parseCredentials(text: string, path: string): Credentials {
   const known = new Set(providers.flatMap(({ credentials }) => credentials.map(({ variable }) => variable)));
   const values: Record<string, string> = {};
   for (const [index, line] of text.split(/\r?\n/).entries()) {

@@ -213,7 +213,8 @@ async function carryOut(
 }
 
 function announce({ progress, paint }: PushSession, plan: PushPlan): void {
-  progress.note(planText(plan, paint).trimEnd());
+  const text = planText(plan, paint).trimEnd();
+  if (text !== '') progress.note(text);
   for (const { title, changes } of plan.steps) {
     for (const { name, type, before, after, reason, replacesForeign } of changes) {
       progress.event('change', { step: title, name, type, before, after, reason, replacesForeign });

@@ -91,10 +91,7 @@ function isAlgorithm(text: string): text is TsigAlgorithm {
   return Object.hasOwn(tsigAlgorithms, text);
 }
 
-export function createRfc2136(
-  settings: Rfc2136Settings,
-  context: Pick<ProviderContext, 'clock'>,
-): DnsProvider {
+function createRfc2136(settings: Rfc2136Settings, context: Pick<ProviderContext, 'clock'>): DnsProvider {
   const { key } = settings;
   let resolved: NameServer | undefined;
   const server = async (): Promise<NameServer> => {

@@ -38,8 +38,8 @@ check
   --strict                 fail on warnings too
 
 push
-  --provider NAME          ${providers.map(({ name }) => name).join(', ')};
-                           default: the one whose credentials are set, or that serves the domain
+  --provider NAME          one of those below; default: the one whose credentials are set, or that
+                           serves the domain
   --credentials FILE       NAME=value lines, mode 0600 (default: dns-credentials beside the keys,
                            then the environment, then a question); their names are below
   --dry-run                only show what would change
@@ -48,7 +48,7 @@ push
   --wait SECONDS           how long each step may take to be seen (default 180, 0: do not wait)
   --undo                   take the last push back
 
-Credentials
+Providers and their credentials
 ${providers
   .map(
     ({ name, credentials }) =>

@@ -8,7 +8,8 @@ import {
   wantedRecords,
 } from '../../../appliance/contract/dns-records.ts';
 import { zoneFile } from '../../../appliance/dns/zone-text.ts';
-import { canonicalValue, txtText } from '../../../appliance/dns/rdata.ts';
+import { txtText } from '../../../appliance/dns/presentation.ts';
+import { canonicalValue } from '../../../appliance/dns/rdata.ts';
 
 const rsa = { selector: 'opendkim', algorithm: 'rsa', publicKeyBase64: 'A'.repeat(392) } as const;
 const ed25519 = {

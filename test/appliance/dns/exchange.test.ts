@@ -109,6 +109,12 @@ describe('exchange', () => {
     await expect(exchange(at(closed), query, { signal, tcp: true })).rejects.toBeInstanceOf(NoAnswerError);
   });
 
+  test('an address this machine has no way to is called that', async () => {
+    // The documentation prefix is routed nowhere; with IPv6 it times out instead.
+    const attempt = exchange({ address: '2001:db8::53' }, query, { signal, timeoutMs: 100, attempts: 1 });
+    await expect(attempt).rejects.toMatchObject({ reason: expect.stringMatching(/unreachable|timeout/) });
+  });
+
   test('a TCP answer that breaks off or is another one is refused', async () => {
     const port = await udp(() => ['silent']);
     await tcp(port, () => [Buffer.from([0, 4, 1, 2, 3, 4])]);

@@ -3,12 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { ProtocolError } from '../../../appliance/base/errors.ts';
 import { txtValue } from '../../../appliance/contract/dns-records.ts';
 import { decodeName, encodeName, isWithin, normaliseName, withParents } from '../../../appliance/dns/name.ts';
+import { txtText } from '../../../appliance/dns/presentation.ts';
 import {
   canonicalValue,
   canonicalValues,
   decodeRdata,
   encodeRdata,
-  txtText,
   typeName,
   typeNumber,
 } from '../../../appliance/dns/rdata.ts';

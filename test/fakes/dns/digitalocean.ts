@@ -1,6 +1,7 @@
 /** https://docs.digitalocean.com/reference/api/api-reference/#tag/Domain-Records as a fake, quirks included. */
 import { txtValue } from '../../../appliance/contract/dns-records.ts';
-import { canonicalValue, txtText } from '../../../appliance/dns/rdata.ts';
+import { txtText } from '../../../appliance/dns/presentation.ts';
+import { canonicalValue } from '../../../appliance/dns/rdata.ts';
 import {
   type FakeReply,
   type FakeRequest,

@@ -1,7 +1,7 @@
 /** https://eu.api.ovh.com/console/ (/domain/zone) as a fake: what is changed takes effect at the refresh. */
 import { createHash } from 'node:crypto';
 import { fromZoneFile } from '../../../appliance/dns/providers/values.ts';
-import { txtText } from '../../../appliance/dns/rdata.ts';
+import { txtText } from '../../../appliance/dns/presentation.ts';
 import {
   type FakeReply,
   type FakeRequest,

@@ -1,7 +1,7 @@
 /** https://porkbun.com/api/json/v3/documentation as a fake. */
 import { txtValue } from '../../../appliance/contract/dns-records.ts';
 import { fromAbsolute } from '../../../appliance/dns/providers/values.ts';
-import { txtText } from '../../../appliance/dns/rdata.ts';
+import { txtText } from '../../../appliance/dns/presentation.ts';
 import {
   type FakeReply,
   type FakeRequest,
