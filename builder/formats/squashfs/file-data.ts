@@ -52,18 +52,20 @@ export async function storeFiles(
   const known = createDuplicateFinder(list);
   const packer = createFragmentPacker(writer, blockBytes);
   let doneBytes = 0;
+  const advance = (bytes: number) => onProgress?.((doneBytes += bytes), totalBytes);
   for (const file of list) {
     const content = await heldIfSmall(file, blockBytes, signal);
     const key = await known.keyOf(content, file.path, signal);
     let stored = key === undefined ? undefined : known.byKey.get(key);
-    if (stored === undefined) {
+    if (stored !== undefined) {
+      advance(stored.sizeBytes);
+    } else {
       stored = { sizeBytes: content.sizeBytes, start: 0, blocks: [], sparseBytes: 0 };
-      await storeOne(stored, readBlocks(content, file.path, blockBytes, signal), writer, packer, blockBytes);
+      const blocks = readBlocks(content, file.path, blockBytes, signal);
+      await storeOne(stored, blocks, { writer, packer, blockBytes, advance });
       if (key !== undefined) known.byKey.set(key, stored);
     }
     files.set(file.inode, stored);
-    doneBytes += content.sizeBytes;
-    onProgress?.(doneBytes, totalBytes);
   }
   await packer.flush();
   await writer.drain();
@@ -75,10 +77,14 @@ type FragmentPacker = ReturnType<typeof createFragmentPacker>;
 async function storeOne(
   stored: StoredFile,
   blocks: AsyncIterable<Uint8Array>,
-  writer: BlockWriter,
-  packer: FragmentPacker,
-  blockBytes: number,
+  to: {
+    readonly writer: BlockWriter;
+    readonly packer: FragmentPacker;
+    readonly blockBytes: number;
+    readonly advance: (bytes: number) => void;
+  },
 ): Promise<void> {
+  const { writer, packer, blockBytes } = to;
   const zeros = new Uint8Array(blockBytes);
   for await (const block of blocks) {
     if (block.length < blockBytes) {
@@ -94,6 +100,7 @@ async function storeOne(
         if (stored.start === 0) stored.start = at;
       });
     }
+    to.advance(block.length);
   }
 }
 
@@ -153,7 +160,8 @@ async function heldIfSmall(file: File, blockBytes: number, signal?: AbortSignal)
   const { content, path } = file;
   if (content.sizeBytes > blockBytes) return content;
   const bytes = Buffer.concat(await Array.fromAsync(exactly(content, path, signal)));
-  return { ...content, read: () => chunksOf(bytes) };
+  const { sizeBytes, digest } = content;
+  return { sizeBytes, ...(digest === undefined ? {} : { digest }), read: () => chunksOf(bytes) };
 }
 
 async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

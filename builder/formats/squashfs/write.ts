@@ -32,7 +32,7 @@ export interface SquashfsOptions {
   /** Blocks compressed at a time, without influence on the image; default: as many as there are cores. */
   readonly workers?: number;
   readonly signal?: AbortSignal;
-  /** Called after each file with the bytes of file content dealt with so far. */
+  /** Called after each block with the bytes of file content accepted so far, and those there are. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 

@@ -101,6 +101,7 @@ describe('writeSquashfs', () => {
     ];
     await write(files, { onProgress: (done, total) => seen.push([done, total]) });
     expect(seen).toEqual([
+      [131_072, 200_002],
       [200_000, 200_002],
       [200_001, 200_002],
       [200_002, 200_002],
