@@ -72,7 +72,7 @@ async function signInAll(
   signal: AbortSignal,
   note: (text: string) => void,
 ): Promise<void> {
-  let next = 0;
+  let [next, waiting] = [0, 0];
   const connectSome = async () => {
     while (next < clientCount) {
       signal.throwIfAborted();
@@ -87,7 +87,7 @@ async function signInAll(
       }
       client.write('idle IDLE\r\n');
       await client.read(/\+ [^\n]*\n/);
-      if (clients.length % 100 === 0) note(`${clients.length} clients`);
+      if (++waiting % 100 === 0) note(`${waiting} clients`);
     }
   };
   await Promise.all(Array.from({ length: parallel }, connectSome));
