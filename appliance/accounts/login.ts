@@ -108,6 +108,8 @@ export function createAccounts(options: AccountsOptions): Accounts {
       const passwordHash = await hashes.run(() => hashPassword(password));
       // Somebody may have taken the address in the meantime: then this is a login like any other.
       if (!store.create(address, passwordHash, today)) return check(address, password, key);
+      // Mail may come as soon as we say yes; a power cut must not give it to the next who asks.
+      await store.flush();
       remember(key, passwordHash);
       counts.created += 1;
       log.info('account created', { accounts: store.count() });

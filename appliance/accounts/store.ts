@@ -4,11 +4,12 @@
  *
  * Durability: WAL with synchronous=NORMAL. No commit calls fsync, which on an SD card would stop the whole
  * event loop for a tenth of a second; a power cut can lose what the kernel had not written back (about the
- * last 30 s) but never breaks the file. What may be lost mends itself: a client signs in again and so
- * creates its account again, with the same password, and sends its push token on every connection. Only what
- * an administrator decides is forced to the disk.
+ * last 30 s) but never breaks the file. Push tokens and the day of the last sign-in mend themselves at the
+ * next connection. A new account does not: somebody else could take the address, with mail in it. So
+ * whoever creates one waits for `flush`, and what an administrator decides is forced to the disk.
  */
 import { DatabaseSync } from 'node:sqlite';
+import { createDiskFlush } from './disk-flush.ts';
 import { migrate } from './schema.ts';
 
 export interface Account {
@@ -45,6 +46,8 @@ export interface AccountStore {
   find(address: string): Account | null;
   /** Adds an account; false when the address is taken. */
   create(address: string, passwordHash: string, day: number): boolean;
+  /** Resolves when everything done so far would survive a power cut. */
+  flush(): Promise<void>;
   /** Notes a sign-in; writes only when the day has changed. */
   noteLogin(account: Account, day: number): void;
   setPasswordHash(address: string, passwordHash: string): void;
@@ -143,6 +146,8 @@ export function openAccountStore(path: string): AccountStore {
   const countPushes = sql('SELECT count(*) AS n FROM pending_pushes');
 
   return {
+    // Commits are appended to the log; SQLite itself syncs it before it is folded into the file.
+    flush: path === ':memory:' ? async () => {} : createDiskFlush(`${path}-wal`),
     find(address) {
       const row = findAccount.get(address);
       return row === undefined ? null : toAccount(row);

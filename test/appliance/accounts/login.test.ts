@@ -55,6 +55,23 @@ async function cost(username: string, secret: string) {
 }
 
 describe('login', () => {
+  test('says yes to a new account only once it would survive a power cut', async () => {
+    const onDisk = Promise.withResolvers<void>();
+    const flushing = Promise.withResolvers<void>();
+    store.flush = () => {
+      flushing.resolve();
+      return onDisk.promise;
+    };
+    let answered = false;
+    const login = accounts.login(alice, password).finally(() => {
+      answered = true;
+    });
+    await flushing.promise;
+    expect(answered).toBe(false);
+    onDisk.resolve();
+    expect(await login).toMatchObject({ kind: 'accepted', created: true });
+  });
+
   test('creates the account the first time and takes the same password from then on', async () => {
     expect(await accounts.login(alice, password)).toEqual({
       kind: 'accepted',
