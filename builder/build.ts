@@ -1,5 +1,5 @@
 /** The recipe of an image, top to bottom. Every step is a function; this file hands on what they return. */
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { writeFileAtomic } from '../appliance/base/atomic-file.ts';
@@ -11,9 +11,10 @@ import { openFileSource, sliceContent } from './formats/random-access.ts';
 import { buildBoot } from './image/build-boot.ts';
 import { planDisk } from './image/plan-disk.ts';
 import { writeImage } from './image/write-image.ts';
+import { prepareOutDirectory } from './out-directory.ts';
 import { readAptSources } from './packages/apt-sources.ts';
 import { PackageCache } from './packages/cache.ts';
-import { decodeLock, encodeLock, type Lock } from './packages/lockfile.ts';
+import { encodeLock, type Lock } from './packages/lockfile.ts';
 import { chooseMirrors } from './packages/mirror.ts';
 import { type PackagesProgress, preparePackages, type PreparedPackages } from './packages/prepare.ts';
 import { unpackLocked } from './packages/unpack.ts';
@@ -47,7 +48,7 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
   const { progress, signal, sourceDirectory } = context;
   const { target } = config;
   // Before any long work: a directory that cannot be written to is better known now.
-  await mkdir(config.outDirectory, { recursive: true });
+  await prepareOutDirectory(config.outDirectory);
   const base = join(config.outDirectory, imageBaseName(config));
 
   const cache = await PackageCache.open(context.cacheDirectory, context.clock.wallMs());
@@ -83,6 +84,15 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
     ({ sizeBytes, made }) => `${formatBytes(sizeBytes)}${made ? '' : ', unchanged'}`,
   );
 
+  const subject = {
+    name: 'chatmail-build',
+    version,
+    target: target.name,
+    rootSha256: root.sha256,
+    timestamp: date,
+  };
+  const sbom = await imageSbom(subject, lock, appliance.npmPackages);
+
   const image = `${base}.img`;
   await progress.step(
     'Disk image',
@@ -113,14 +123,6 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
     () => image,
   );
 
-  const subject = {
-    name: 'chatmail-build',
-    version,
-    target: target.name,
-    rootSha256: root.sha256,
-    timestamp: date,
-  };
-  const sbom = await imageSbom(subject, lock, appliance.npmPackages, sourceDirectory);
   const [lockFile, sbomFile] = [`${base}.lock.json`, `${base}.sbom.json`];
   await writeFileAtomic(lockFile, encodeLock(lock), { mode: 0o644 });
   await writeFileAtomic(sbomFile, sbom, { mode: 0o644 });
@@ -133,8 +135,7 @@ async function fetchPackages(
   { signal, clock, env }: BuildContext,
   onProgress: (progress: PackagesProgress) => void,
 ): Promise<PreparedPackages> {
-  const { target, lockFile, offline, refresh } = config;
-  const lock = lockFile === undefined ? undefined : decodeLock(await readFile(lockFile, 'utf8'), lockFile);
+  const { target, lock, offline, refresh } = config;
   return preparePackages(
     {
       architecture: target.architecture,

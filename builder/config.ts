@@ -11,7 +11,8 @@ import {
   parseConfig,
   parseJsonWithComments,
 } from '../appliance/contract/config.ts';
-import { plainDomain } from '../appliance/contract/domain.ts';
+import { parseDomain, plainDomain } from '../appliance/contract/domain.ts';
+import { decodeLock, type Lock, maxLockfileBytes } from './packages/lockfile.ts';
 import { targets } from '../images/index.ts';
 import type { Target } from '../images/target.ts';
 
@@ -25,7 +26,8 @@ export interface BuildConfig {
   readonly mirror: string | undefined;
   readonly offline: boolean;
   readonly refresh: boolean;
-  readonly lockFile: string | undefined;
+  /** Build from exactly these packages. */
+  readonly lock: Lock | undefined;
 }
 
 /** The flags of the build as parsed, before anything is checked. */
@@ -64,9 +66,10 @@ export async function readBuildConfig(flags: BuildFlags, cwd: string): Promise<B
   const target = findTarget(flags.target ?? build.target);
   const mirror = flags.mirror ?? build.mirror;
   if (mirror !== undefined) checkMirror(mirror);
-  const lockFile = flags.lock === undefined ? undefined : resolve(cwd, flags.lock);
-  if (lockFile !== undefined) await stat(lockFile);
-  const appliance = parseConfig({ ...document, domain });
+  // Alone first: what stands on the command line shall not be said to stand in the file.
+  if (flags.domain !== undefined) parseDomain(flags.domain);
+  const appliance = naming(flags.config, () => parseConfig({ ...document, domain }));
+  const lock = flags.lock === undefined ? undefined : await readLock(flags.lock, cwd, target);
   return {
     appliance,
     document: { ...document, domain: plainDomain(appliance.domain) },
@@ -75,35 +78,14 @@ export async function readBuildConfig(flags: BuildFlags, cwd: string): Promise<B
     mirror,
     offline: flags.offline ?? false,
     refresh: flags.refresh ?? false,
-    lockFile,
+    lock,
   };
 }
 
 async function readFileSections(file: string | undefined, cwd: string) {
   if (file === undefined) return { build: {}, document: {} as Record<string, unknown> };
-  const path = resolve(cwd, file);
-  let text: string;
-  try {
-    if ((await stat(path)).size > maxConfigBytes) {
-      throw new ConfigError(
-        '--config',
-        `${file} is longer than ${maxConfigBytes} bytes`,
-        'Name the right file',
-      );
-    }
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === undefined) throw error;
-    throw new ConfigError(
-      '--config',
-      `Cannot read the configuration ${file}: ${systemCode(error)}`,
-      'Check the path',
-      {
-        cause: error,
-      },
-    );
-  }
-  const parsed = parseJsonWithComments(text);
+  const text = await readInput('--config', file, cwd, maxConfigBytes);
+  const parsed = naming(file, () => parseJsonWithComments(text));
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) {
     throw new ConfigError(
       '(document)',
@@ -112,16 +94,75 @@ async function readFileSections(file: string | undefined, cwd: string) {
     );
   }
   const { build: section = {}, ...document } = parsed as Record<string, unknown>;
-  const result = v.safeParse(buildSection, section);
+  const result = v.safeParse(v.object({ build: buildSection }), { build: section });
   if (!result.success) {
-    const path = `build.${v.getDotPath(result.issues[0]) ?? ''}`;
+    const [issue] = result.issues;
+    const path = v.getDotPath(issue) ?? '';
     throw new ConfigError(
       path,
-      `${path} in ${file} is not right: ${result.issues[0].message}`,
-      'Mend the line',
+      issue.expected === 'never'
+        ? `${file}: ${path} is not a known setting`
+        : `${file}: ${path} should be ${issue.expected}, but is ${issue.received}`,
+      `Known under "build" are: ${Object.keys(buildSection.entries).join(', ')}`,
     );
   }
-  return { build: result.output, document };
+  return { build: result.output.build, document };
+}
+
+/** Runs `read`, and has its complaint say which file it is about. */
+function naming<T>(file: string | undefined, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ConfigError) || file === undefined) throw error;
+    throw new ConfigError(error.path, `${file}: ${error.message}`, error.fix, { cause: error });
+  }
+}
+
+/** The text of a file that a flag names. */
+async function readInput(flag: string, file: string, cwd: string, maxBytes: number): Promise<string> {
+  const refuse = (why: string, cause?: unknown) =>
+    new ConfigError(flag, `${flag} ${file} cannot be read: ${why}`, 'Check the path', { cause });
+  const path = resolve(cwd, expandHome(file));
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) throw refuse('it is a directory');
+    if (found.size > maxBytes) throw refuse(`it is longer than ${maxBytes} bytes, so it is another file`);
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === undefined || error instanceof ConfigError) throw error;
+    throw refuse(readFailures[code] ?? code, error);
+  }
+}
+
+const readFailures: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'there is no such file',
+  EACCES: 'you may not read it',
+  EPERM: 'you may not read it',
+};
+
+/** A lockfile, once it is known to fit the target. */
+async function readLock(file: string, cwd: string, target: Target): Promise<Lock> {
+  const lock = decodeLock(await readInput('--lock', file, cwd, maxLockfileBytes), file);
+  const refuse = (why: string) =>
+    new ConfigError(
+      '--lock',
+      `The lockfile ${file} does not fit the target ${target.name}: ${why}`,
+      'Give the lockfile of an image for the same target, made by the same version of chatmail-build',
+    );
+  if (lock.architecture !== target.architecture) {
+    throw refuse(`it is for ${lock.architecture}, not for ${target.architecture}`);
+  }
+  const lacks = (wanted: readonly string[], there: readonly { readonly name: string }[]) =>
+    wanted.find((name) => !there.some((one) => one.name === name));
+  const missing =
+    lacks(target.rootPackages, lock.packages) ??
+    lacks([...Object.keys(target.pickedFiles), ...target.bootPackages], lock.alone) ??
+    lacks([target.node.name], lock.npm);
+  if (missing !== undefined) throw refuse(`it lacks ${missing}`);
+  return lock;
 }
 
 function findTarget(name: string | undefined): Target {

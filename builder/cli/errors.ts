@@ -46,7 +46,7 @@ export function reportOf(thrown: unknown): ErrorReport {
   if (thrown instanceof CliError) return entry(thrown.code, thrown.message, thrown.fix);
   if (thrown instanceof ConfigError) return entry('config', thrown.message, thrown.fix);
   if (thrown instanceof IntegrityError) return entry('integrity', thrown.message);
-  if (thrown instanceof Error && thrown.name === 'AbortError') return entry('interrupted', 'Interrupted');
+  if (thrown instanceof Error && thrown.name === 'AbortError') return interruptedReport;
   const message = messageOf(thrown);
   // Modules below the command line say what to do in `fix`, without knowing this table.
   if (thrown instanceof Error && 'fix' in thrown && typeof thrown.fix === 'string') {
@@ -67,6 +67,9 @@ export function reportOf(thrown: unknown): ErrorReport {
       return entry('failed', message);
   }
 }
+
+/** What is said after Ctrl-C. */
+export const interruptedReport = entry('interrupted', 'Interrupted');
 
 function entry(code: CliErrorCode, message: string, fix: string = table[code].fix): ErrorReport {
   return { code, message, fix, exitCode: table[code].exit };

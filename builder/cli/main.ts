@@ -1,7 +1,9 @@
 /** The command line: picks the verb, runs it, turns what it throws into a sentence, a fix and an exit code. */
 import process from 'node:process';
+import { systemCode } from '../../appliance/base/errors.ts';
 import type { Command, CommandContext } from './command.ts';
-import { CliError, reportOf } from './errors.ts';
+import { CliError, interruptedReport, reportOf } from './errors.ts';
+import { createInterruption } from './interruption.ts';
 
 /** Verbs are loaded when asked for, so that `--help` costs nothing. */
 const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
@@ -58,7 +60,8 @@ export async function run(argv: readonly string[], context: CommandContext): Pro
     }
     return await command.run(args, context);
   } catch (error) {
-    const report = reportOf(error);
+    // Whatever broke on the way down, the person at the keyboard asked for it.
+    const report = context.signal.aborted ? interruptedReport : reportOf(error);
     if (argv.includes('--json')) {
       const { code, message, fix } = report;
       context.stdout.write(`${JSON.stringify({ event: 'error', code, message, fix })}\n`);
@@ -74,11 +77,18 @@ export async function run(argv: readonly string[], context: CommandContext): Pro
 
 /** `run` for this process: its arguments, environment and signals. */
 export async function runProcess(): Promise<number> {
-  const controller = new AbortController();
-  const force = new AbortController();
-  const interrupt = () => (controller.signal.aborted ? force : controller).abort();
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
+  const { signal, force, interrupt } = createInterruption(
+    () => performance.now(),
+    () => process.exit(interruptedReport.exitCode),
+  );
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const name of signals) process.on(name, interrupt);
+  // `chatmail-build dns show | head`: nobody reads on, which is no failure.
+  const ignoreClosedPipe = (error: Error) => {
+    if (systemCode(error) !== 'EPIPE') throw error;
+  };
+  process.stdout.on('error', ignoreClosedPipe);
+  process.stderr.on('error', ignoreClosedPipe);
   try {
     return await run(process.argv.slice(2), {
       env: process.env,
@@ -86,12 +96,11 @@ export async function runProcess(): Promise<number> {
       stdin: process.stdin,
       stdout: process.stdout,
       stderr: process.stderr,
-      signal: controller.signal,
-      force: force.signal,
+      signal,
+      force,
       clock: () => new Date(),
     });
   } finally {
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', interrupt);
+    for (const name of signals) process.off(name, interrupt);
   }
 }

@@ -2,7 +2,7 @@
  * The appliance's programs as one ECMAScript module a process, so that a device reads one file instead of
  * hundreds. Deterministic: esbuild's output depends on its version and the sources alone.
  */
-import { join } from 'node:path';
+import { join, relative, resolve, sep } from 'node:path';
 import { build } from 'esbuild';
 
 /** Entry points below appliance/, without `.ts`. */
@@ -16,8 +16,14 @@ export interface CompiledProgram {
 
 export interface CompiledAppliance {
   readonly programs: readonly CompiledProgram[];
-  /** npm packages that ended up in the bundles: directory names below node_modules. */
-  readonly npmPackages: readonly string[];
+  /** npm packages that ended up in the bundles. */
+  readonly npmPackages: readonly BundledPackage[];
+}
+
+export interface BundledPackage {
+  readonly name: string;
+  /** Where npm put it: in this package's own node_modules, or beside the package. */
+  readonly directory: string;
 }
 
 // CommonJS dependencies inside an ES module bundle expect these three.
@@ -56,12 +62,9 @@ export async function compileAppliance(sourceDirectory: string): Promise<Compile
     legalComments: 'inline',
     banner: { js: banner },
     logLevel: 'silent',
+    // Said here, since a tsconfig.json is found in a checkout and not in an installed package.
+    tsconfigRaw: { compilerOptions: { target: 'esnext', verbatimModuleSyntax: true } },
   });
-  const npmPackages = new Set<string>();
-  for (const input of Object.keys(result.metafile.inputs)) {
-    const match = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input);
-    if (match?.[1] !== undefined) npmPackages.add(match[1]);
-  }
   return {
     programs: result.outputFiles
       .map((file) => ({
@@ -69,6 +72,26 @@ export async function compileAppliance(sourceDirectory: string): Promise<Compile
         bytes: file.contents,
       }))
       .sort((one, other) => (one.fileName < other.fileName ? -1 : 1)),
-    npmPackages: [...npmPackages].sort(),
+    npmPackages: bundledPackages(Object.keys(result.metafile.inputs), sourceDirectory),
   };
+}
+
+/** @param inputs paths of source files as esbuild has them: relative to `sourceDirectory`, with `/` */
+function bundledPackages(inputs: readonly string[], sourceDirectory: string): BundledPackage[] {
+  const packages = new Map<string, BundledPackage>();
+  for (const input of inputs) {
+    // Files that a package replaces by nothing.
+    if (input.startsWith('(disabled):')) continue;
+    const file = resolve(sourceDirectory, input);
+    // When this package is installed, its own files are below a node_modules too.
+    const own = relative(sourceDirectory, file).split(sep);
+    if (own[0] !== '..' && own[0] !== 'node_modules') continue;
+    // The last one in the path: packages may have packages of their own.
+    const match = /^.*[\\/]node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)(?=[\\/])/.exec(file);
+    if (match?.[1] === undefined) continue;
+    packages.set(match[0], { name: match[1].replaceAll(sep, '/'), directory: match[0] });
+  }
+  return [...packages.values()].sort((one, other) =>
+    one.name === other.name ? (one.directory < other.directory ? -1 : 1) : one.name < other.name ? -1 : 1,
+  );
 }

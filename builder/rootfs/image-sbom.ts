@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { Lock } from '../packages/lockfile.ts';
+import type { BundledPackage } from './compile-appliance.ts';
 import { patchNote } from './patched-files.ts';
 import { renderSbom, type SbomComponent, type SbomSubject } from './sbom.ts';
 
@@ -10,13 +11,12 @@ const manifestSchema = v.object({ version: v.string(), license: v.optional(v.str
 
 /**
  * The document's text.
- * @param npmPackages names of the packages that esbuild took into the bundles
+ * @param npmPackages the packages that esbuild took into the bundles
  */
 export async function imageSbom(
   subject: SbomSubject,
   lock: Lock,
-  npmPackages: readonly string[],
-  sourceDirectory: string,
+  npmPackages: readonly BundledPackage[],
 ): Promise<string> {
   const debian = [...lock.packages, ...lock.alone].map(
     ({ name, version, architecture, source, sourceVersion, sha256 }): SbomComponent => ({
@@ -39,8 +39,8 @@ export async function imageSbom(
     note: 'Node.js; its symbol tables are left out',
   }));
   const bundled = await Promise.all(
-    npmPackages.map(async (name): Promise<SbomComponent> => {
-      const text = await readFile(join(sourceDirectory, 'node_modules', name, 'package.json'), 'utf8');
+    npmPackages.map(async ({ name, directory }): Promise<SbomComponent> => {
+      const text = await readFile(join(directory, 'package.json'), 'utf8');
       const { version, license } = v.parse(manifestSchema, JSON.parse(text));
       return { ecosystem: 'npm', name, version, ...(license === undefined ? {} : { license }) };
     }),

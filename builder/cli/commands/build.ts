@@ -9,6 +9,7 @@ import { buildImage } from '../../build.ts';
 import { type BuildConfig, readBuildConfig } from '../../config.ts';
 import { defaultCacheDirectory } from '../../packages/cache-directory.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
+import { packageDirectory } from '../package-directory.ts';
 import { createProgress } from '../progress.ts';
 
 const help = `chatmail-build --domain NAME [options]
@@ -56,7 +57,7 @@ export const command: Command = {
       clock: systemClock,
       env: context.env,
       cacheDirectory: cacheDirectory(context),
-      sourceDirectory: sourceDirectory(),
+      sourceDirectory: packageDirectory(),
     });
     progress.event('built', {
       image: result.image,
@@ -69,11 +70,6 @@ export const command: Command = {
     return 0;
   },
 };
-
-/** Where this package's own files lie: the checkout, or what npm installed. */
-function sourceDirectory(): string {
-  return resolve(import.meta.dirname, '../../..');
-}
 
 /** Where downloads are kept: CHATMAIL_BUILD_CACHE, or the platform's place for caches. */
 export function cacheDirectory({ env, cwd }: Pick<CommandContext, 'env' | 'cwd'>): string {

@@ -45,7 +45,7 @@ describe('the command line', () => {
     [['--domain', 'chat.example.org', '--mirror', 'ftp.debian.org'], 'is not the address of a mirror'],
     [
       ['--domain', 'chat.example.org', '--config', 'missing.json'],
-      'Cannot read the configuration missing.json',
+      '--config missing.json cannot be read: there is no such file',
     ],
   ])('meets %j with a sentence, a fix and exit code 2', async (argv, sentence) => {
     const result = await cli(...argv);
