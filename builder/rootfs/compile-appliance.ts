@@ -2,7 +2,8 @@
  * The appliance's programs as one ECMAScript module a process, so that a device reads one file instead of
  * hundreds. Deterministic: esbuild's output depends on its version and the sources alone.
  */
-import { join, relative, resolve, sep } from 'node:path';
+import { createHash } from 'node:crypto';
+import { basename, join, relative, resolve, sep } from 'node:path';
 import { build } from 'esbuild';
 
 /** Entry points below appliance/, without `.ts`. */
@@ -65,15 +66,48 @@ export async function compileAppliance(sourceDirectory: string): Promise<Compile
     // Said here, since a tsconfig.json is found in a checkout and not in an installed package.
     tsconfigRaw: { compilerOptions: { target: 'esnext', verbatimModuleSyntax: true } },
   });
+  const inputs = Object.keys(result.metafile.inputs);
+  const outputs = new Map(result.outputFiles.map(({ path, text }) => [basename(path), text]));
   return {
-    programs: result.outputFiles
-      .map((file) => ({
-        fileName: file.path.replaceAll('\\', '/').split('/').at(-1) ?? '',
-        bytes: file.contents,
-      }))
+    programs: [...withoutPaths(outputs, inputs)]
+      .map(([fileName, text]) => ({ fileName, bytes: new TextEncoder().encode(text) }))
       .sort((one, other) => (one.fileName < other.fileName ? -1 : 1)),
-    npmPackages: bundledPackages(Object.keys(result.metafile.inputs), sourceDirectory),
+    npmPackages: bundledPackages(inputs, sourceDirectory),
   };
+}
+
+/**
+ * npm puts our dependencies into this package's node_modules or beside the package, and esbuild's output
+ * tells where: in the names of CommonJS modules, and through them in the digests that chunks are called by.
+ * Rewritten to be the same everywhere. Chunks that differ in nothing else never come up: one would do.
+ */
+function withoutPaths(
+  outputs: ReadonlyMap<string, string>,
+  inputs: readonly string[],
+): ReadonlyMap<string, string> {
+  const chunkName = /chunk-[A-Z0-9]{8}\.js/g;
+  const moduleNames = new Map(
+    inputs.map((input) => [
+      JSON.stringify(input),
+      JSON.stringify(input.replace(/^.*node_modules\/|^(?:\.\.\/)+/, '')),
+    ]),
+  );
+  const texts = new Map(
+    [...outputs].map(([name, text]) => [
+      name,
+      // As esbuild writes a CommonJS module: {"path"(exports,module){…
+      text.replace(/(?<=\{)"[^"\n]+"(?=\()/g, (path) => moduleNames.get(path) ?? path),
+    ]),
+  );
+  const newNames = new Map<string, string>();
+  for (const [name, text] of texts) {
+    const digest = createHash('sha256').update(text.replace(chunkName, '')).digest('hex').slice(0, 12);
+    if (name.startsWith('chunk-')) newNames.set(name, `chunk-${digest}.js`);
+  }
+  if (new Set(newNames.values()).size !== newNames.size)
+    throw new Error('Two chunks of the appliance are equal');
+  const renamed = (text: string) => text.replace(chunkName, (name) => newNames.get(name) ?? name);
+  return new Map([...texts].map(([name, text]) => [newNames.get(name) ?? name, renamed(text)]));
 }
 
 /** @param inputs paths of source files as esbuild has them: relative to `sourceDirectory`, with `/` */
