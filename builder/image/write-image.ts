@@ -2,8 +2,9 @@
  * Writes the image of a disk. It grows under another name and takes its own when it is whole and on the
  * disk, so what bears the name is never half an image.
  */
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { encodeGpt } from '../../appliance/disk/gpt.ts';
 import type { FatPlan } from '../formats/fat/plan.ts';
 import { writeFat32 } from '../formats/fat/write.ts';
@@ -39,18 +40,37 @@ export async function writeImage(
     );
   }
   signal.throwIfAborted();
-  const partial = `${path}.partial`;
+  // A name of its own: another build of the same image may be under way.
+  const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
   try {
-    await using file = await createSparseFile(partial, disk.sizeBytes);
-    await writeDisk(file, disk, parts, signal);
-    await file.sync();
+    {
+      await using file = await createSparseFile(partial, disk.sizeBytes);
+      await removeStalePartials(path, partial);
+      await writeDisk(file, disk, parts, signal);
+      await file.sync();
+    }
     signal.throwIfAborted();
+    await rename(partial, path);
   } catch (error) {
     await rm(partial, { force: true });
     throw error;
   }
-  await rename(partial, path);
   await syncDirectory(dirname(path));
+}
+
+/** An image takes seconds to write, minutes on a slow stick. */
+const staleMs = 3_600_000;
+
+/** Removes what builds that were killed left behind. Ages are told by the disk's own clock. */
+async function removeStalePartials(path: string, own: string): Promise<void> {
+  const { mtimeMs: nowMs } = await stat(own);
+  const directory = dirname(path);
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(`${basename(path)}.`) || !name.endsWith('.partial')) continue;
+    const other = join(directory, name);
+    const found = await stat(other).catch(() => undefined);
+    if (found !== undefined && nowMs - found.mtimeMs > staleMs) await rm(other, { force: true });
+  }
 }
 
 async function writeDisk(

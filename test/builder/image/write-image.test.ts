@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdtempDisposable, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdtempDisposable, open, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { decodeGpt } from '../../../appliance/disk/gpt.ts';
 import { planFat32 } from '../../../builder/formats/fat/plan.ts';
@@ -131,5 +131,20 @@ describe('writeImage', () => {
     );
     await expect(writing).rejects.toThrow('enough');
     expect(await readdir(scratch.path)).toEqual([]);
+  });
+
+  test('two at once leave one whole image, and what a killed one left an hour ago goes', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    const [stale, fresh] = [`${path}.0123456789ab.partial`, `${path}.ba9876543210.partial`];
+    await writeFile(stale, 'half');
+    await writeFile(fresh, 'half');
+    const longAgo = new Date(Date.now() - 2 * 3_600_000);
+    await utimes(stale, longAgo, longAgo);
+    await Promise.all([writeImage(path, disk, parts, signal), writeImage(path, disk, parts, signal)]);
+    expect((await readdir(scratch.path)).sort()).toEqual(['relay.img', basename(fresh)]);
+    await using file = await open(path, 'r');
+    const { buffer } = await file.read(Buffer.alloc(root.length), 0, root.length, disk.rootA.startBytes);
+    expect(buffer.equals(root)).toBe(true);
   });
 });
