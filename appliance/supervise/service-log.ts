@@ -26,7 +26,7 @@ export const defaultLogLimits: LogLimits = {
 };
 
 /** The words of JSON log lines, Postfix, Dovecot, unbound and chrony for: look at this. */
-const urgentLine = /"level":"error"|\b(?:fatal|panic|error|emerg)\b/i;
+export const urgentLine = /"level":"error"|\b(?:fatal|panic|error|emerg)\b/i;
 
 export class ServiceLog {
   readonly #clock: Clock;

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { ServiceState, ServiceStatus } from '../contract/status.ts';
+import { Complaint } from './complaint.ts';
 import type { Containment } from './containment.ts';
 import { closeFifo, openFifoForService } from './log-pipe.ts';
 import { backOffAfter, backOffMs, healthyAfterMs } from './plan.ts';
@@ -40,6 +41,7 @@ export class ServiceRunner {
   readonly service: Service;
   readonly #options: RunnerOptions;
   readonly #stop = new AbortController();
+  readonly #complaint = new Complaint();
   readonly #ready = Promise.withResolvers<void>();
   #state: ServiceState = 'waiting';
   #reason: string | undefined;
@@ -62,12 +64,13 @@ export class ServiceRunner {
   }
 
   status(): ServiceStatus {
+    const reason = [this.#reason, this.#complaint.text].filter((text) => text !== undefined).join(': ');
     return {
       name: this.service.name,
       state: this.#state,
       failures: this.#failures,
       ...(this.#process === undefined ? {} : { pid: this.#process.pid }),
-      ...(this.#reason === undefined ? {} : { reason: this.#reason }),
+      ...(this.#reason === undefined ? {} : { reason }),
     };
   }
 
@@ -79,6 +82,7 @@ export class ServiceRunner {
   /** Lines of the service's output, for ready checks that look at them. */
   onLine(line: string): void {
     if (this.#isPrinting && this.#printed.length < 1000) this.#printed.push(line);
+    if (this.#complaint.hear(line)) this.#options.onChange();
   }
 
   /** Starts the loop; `needs` are the promises of what must be ready before. */
@@ -149,6 +153,7 @@ export class ServiceRunner {
       await clock.sleep(waitMs, AbortSignal.any([this.#stop.signal, this.#restart.signal])).catch(() => {});
     }
     await this.#clearUp();
+    this.#options.log.info('service stopped', { name: this.service.name });
     this.#change('stopped', undefined);
     this.#ready.resolve();
   }
@@ -162,7 +167,9 @@ export class ServiceRunner {
     const running = record && adoptProcess(record.pid, record.startTicks, this.#options.clock);
     if (record !== undefined && running !== undefined) {
       this.#process = running;
-      if (record.fingerprint === fingerprint(this.service)) {
+      // A ready line that the supervisor before us has read does not come again.
+      const canTell = record.ready || this.service.ready.kind !== 'log';
+      if (canTell && record.fingerprint === fingerprint(this.service)) {
         this.#options.log.info('adopted', { name: this.service.name, pid: running.pid });
         if (record.ready) {
           this.#change('running', undefined);
@@ -170,7 +177,7 @@ export class ServiceRunner {
         }
         return running;
       }
-      // Its command has changed since: stop the old one in good order and start anew.
+      // Or its command has changed since: stop the old one in good order and start anew.
       await this.#terminate(running);
     }
     // A supervisor killed between a spawn and its record leaves processes that nobody has written down.
@@ -185,6 +192,7 @@ export class ServiceRunner {
     const { name, command, args, identity, env, oomScoreAdjust } = this.service;
     this.#printed = [];
     this.#isPrinting = this.service.ready.kind === 'log';
+    this.#complaint.listen();
     this.#change('starting', this.#reason);
     const outputFd = openFifoForService(fifo);
     try {
@@ -237,6 +245,7 @@ export class ServiceRunner {
       const deadline = AbortSignal.timeout(readyTimeoutMs);
       if (await waitUntilReady(ready, context, clock, AbortSignal.any([signal, deadline]))) {
         this.#isPrinting = false;
+        this.#complaint.forget();
         this.#record(running, true);
         log.info('ready', { name, afterMs: Math.round(clock.monotonicMs() - context.startedMs) });
         this.#change('running', undefined);

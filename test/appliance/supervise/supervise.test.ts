@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempDisposable, readFile } from 'node:fs/promises';
+import { mkdtempDisposable, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -112,6 +112,27 @@ describe.skipIf(process.platform !== 'linux')('Supervision', () => {
     const { status } = await bench([sh('sick', 'exit 3')], { backOffScheduleMs: [10, 20, 100_000] });
     await until(() => status('sick').failures === 3, 'three failures');
     expect(status('sick')).toMatchObject({ state: 'back-off', reason: 'exit code 3' });
+  });
+
+  test('shows the first error that a service printed before it was ready, and none after', async () => {
+    await using temporary = await mkdtempDisposable(join(tmpdir(), 'supervise-error-'));
+    const mended = join(temporary.path, 'mended');
+    const script = `echo fine; test -e ${mended} && echo open && sleep 0.2 && echo error: late && exit 4
+      echo "conf:1: error: what is this${'!'.repeat(300)}"; echo fatal error: giving up; exit 3`;
+    const { status } = await bench([sh('sick', script, { ready: { kind: 'log', pattern: /^open$/ } })], {
+      backOffScheduleMs: [10, 200],
+    });
+    await until(() => status('sick').reason?.includes('conf') === true, 'the error');
+    const { reason = '' } = status('sick');
+    expect(reason).toMatch(/^exit code 3: conf:1: error: what is this!+…$/);
+    expect(reason.length).toBeLessThan(200);
+    await until(() => status('sick').failures >= 3, 'another failure');
+    expect(status('sick').reason).toBe(reason);
+    await writeFile(mended, '');
+    await until(() => status('sick').state === 'running', 'the repair');
+    expect(status('sick').reason).toBeUndefined();
+    await until(() => status('sick').reason !== undefined, 'a death');
+    expect(status('sick').reason).toBe('exit code 4');
   });
 
   test('forgets earlier deaths after a healthy time', async () => {
