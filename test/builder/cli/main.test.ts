@@ -1,24 +1,7 @@
-import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { run } from '../../../builder/cli/main.ts';
+import { cli as inProcess } from './in-process.ts';
 
-async function cli(...argv: string[]) {
-  const out = { stdout: '', stderr: '' };
-  const sink = (name: 'stdout' | 'stderr') =>
-    new PassThrough().on('data', (chunk: Buffer) => {
-      out[name] += chunk.toString();
-    });
-  const code = await run(argv, {
-    env: {},
-    cwd: import.meta.dirname,
-    stdin: new PassThrough(),
-    stdout: sink('stdout'),
-    stderr: sink('stderr'),
-    signal: new AbortController().signal,
-    clock: () => new Date(0),
-  });
-  return { code, ...out };
-}
+const cli = (...argv: string[]) => inProcess(argv, { cwd: import.meta.dirname });
 
 describe('the command line', () => {
   test('explains itself, to stdout when asked and to stderr when not', async () => {
@@ -59,5 +42,14 @@ describe('the command line', () => {
     const { code, stdout, stderr } = await cli('--json', '--domain', 'x');
     expect(JSON.parse(stdout)).toMatchObject({ event: 'error', code: 'config', fix: expect.any(String) });
     expect({ code, stderr }).toEqual({ code: 2, stderr: '' });
+  });
+
+  test('whatever breaks after Ctrl-C, the person is told of that alone', async () => {
+    const signal = AbortSignal.abort();
+    expect(await inProcess(['--domain', 'nodot'], { signal })).toEqual({
+      code: 130,
+      stdout: '',
+      stderr: 'error: Interrupted\n  fix: Run the same command again: what was downloaded is kept\n',
+    });
   });
 });
