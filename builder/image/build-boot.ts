@@ -53,7 +53,7 @@ export async function buildBoot(inputs: BootBuildInputs, signal: AbortSignal): P
     entry: {
       slot: 'a',
       title: `chatmail ${inputs.version}`,
-      version: inputs.version,
+      version: slotVersion(inputs),
       commandLine: kernelCommandLine({
         slot: 'a',
         arguments: target.kernelArguments,
@@ -78,6 +78,15 @@ export async function buildBoot(inputs: BootBuildInputs, signal: AbortSignal): P
     plan: planBootPartition(entries, disk, syslinux),
     mbrCode: bios ? await readContent(fromPackage(syslinuxSources.mbr), 440, signal) : undefined,
   };
+}
+
+/**
+ * The later of two images has the higher version, or systemd-boot would not prefer it on trial; newer
+ * packages alone make a later image too.
+ */
+function slotVersion({ version, mtimeSec }: BootBuildInputs): string {
+  const date = new Date(mtimeSec * 1000).toISOString().replace(/[-:]|\.\d+Z/g, '');
+  return `${version}.${date.replace('T', '.')}`;
 }
 
 function findFile(packages: readonly UnpackedPackage[], name: string, path: string): Content {
