@@ -2,10 +2,12 @@
  * Foreign tools that tests and benches hold our work against: which Debian package brings each, what is
  * missing here, and how to get it.
  */
-import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, writeFileSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import process from 'node:process';
+import { $ } from 'zx';
+
+const run = $.sync({ nothrow: true, stdio: 'inherit' });
 
 /** By Debian package: a command of it, or the path of a file. */
 export type DebianTools = Readonly<Record<string, string>>;
@@ -41,23 +43,24 @@ export function missingPackages(tools: DebianTools): string[] {
 export function installPackages(packages: readonly string[]): void {
   if (!isThere('/usr/bin/apt-get')) return;
   const sudo = isRoot ? [] : ['sudo', '-n'];
-  if (!isRoot && spawnSync('sudo', ['-n', 'true']).status !== 0) return;
+  if (!isRoot && run`sudo -n true`.exitCode !== 0) return;
   keepServersDown();
   process.stderr.write(`Installing test tools: ${packages.join(' ')}\n`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const aptGet = (...args: string[]) => {
-    const [command = 'apt-get', ...rest] = [...sudo, 'apt-get', '-qq', '-o', 'Dpkg::Use-Pty=0', ...args];
-    spawnSync(command, rest, { stdio: 'inherit', env });
-  };
-  aptGet('update');
-  aptGet('install', '-y', '--no-install-recommends', ...packages);
+  const aptGet = [
+    ...sudo,
+    'env',
+    'DEBIAN_FRONTEND=noninteractive',
+    'apt-get',
+    '-qq',
+    '-o',
+    'Dpkg::Use-Pty=0',
+  ];
+  run`${aptGet} update`;
+  run`${aptGet} install -y --no-install-recommends ${packages}`;
 }
 
 /** A mail or name server that Debian starts when it is installed would hold the ports the tests use. */
 function keepServersDown(): void {
   if (!isRoot || isThere('/usr/sbin/policy-rc.d')) return;
-  spawnSync('sh', [
-    '-c',
-    'printf "#!/bin/sh\\nexit 101\\n" > /usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d',
-  ]);
+  writeFileSync('/usr/sbin/policy-rc.d', '#!/bin/sh\nexit 101\n', { mode: 0o755 });
 }
