@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { builtRoot } from './built-image.ts';
 import { ImapClient, SmtpClient, startTls } from '../oracles/mail-client.ts';
-import { encryptedBody, boundary } from '../fixtures/filter/messages.ts';
+import { encryptedBody } from '../fixtures/filter/messages.ts';
+import { encrypted } from './messages.ts';
 import { clientAddress, RelayNamespace, waitUntil } from './relay-namespace.ts';
 
 const domain = 'chat.test.example';
@@ -69,22 +70,6 @@ async function stranger(): Promise<SmtpClient> {
   await client.secure(domain);
   await client.command('EHLO mx.example.net');
   return client;
-}
-
-function encrypted(from: string, subject = 'Secret plans', extra = ''): string {
-  return [
-    `From: <${from}>`,
-    'To: "hidden-recipients": ;',
-    `Subject: ${subject}`,
-    'Date: Fri, 20 Nov 2026 10:00:00 +0000',
-    `Message-ID: <${crypto.randomUUID()}@localhost>`,
-    'Chat-Version: 1.0',
-    ...(extra === '' ? [] : [extra]),
-    'MIME-Version: 1.0',
-    `Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\r\n boundary="${boundary}"`,
-    '',
-    encryptedBody(),
-  ].join('\r\n');
 }
 
 function cleartext(from: string): string {

@@ -28,6 +28,6 @@ mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 touch "$root/run/inittab"
 printf '%s\n' \
   '::respawn:/usr/bin/node /usr/lib/chatmail/supervisor.js --in-namespace' \
-  '::shutdown:/bin/true' > "$root/run/inittab"
+  '::shutdown:/usr/lib/chatmail/shutdown.sh' > "$root/run/inittab"
 mount --bind "$root/run/inittab" "$root/etc/inittab"
 exec chroot "$root" /usr/bin/busybox init

@@ -14,7 +14,8 @@ import type { ConfigDocument } from '../../appliance/contract/config.ts';
 export interface RelayNamespaceOptions {
   /** The squashfs the builder made. */
   readonly rootImage: string;
-  readonly config: ConfigDocument;
+  /** The seed; as text, to try one that is wrong. */
+  readonly config: ConfigDocument | string;
   /** Keep DATA here and leave it there, to start again on it. */
   readonly dataDirectory?: string;
   readonly readyTimeoutMs?: number;
@@ -68,7 +69,11 @@ export class RelayNamespace implements AsyncDisposable {
     const boot = join(this.#directory, 'boot');
     const root = join(this.#directory, 'root');
     await Promise.all([boot, root, this.dataDirectory].map((path) => mkdir(path, { recursive: true })));
-    await writeFile(join(boot, 'chatmail.json'), JSON.stringify(options.config));
+    const { config } = options;
+    await writeFile(
+      join(boot, 'chatmail.json'),
+      typeof config === 'string' ? config : JSON.stringify(config),
+    );
     this.#makeNetwork();
     await this.#startProxy();
     const script = join(import.meta.dirname, 'namespace.sh');
@@ -120,12 +125,13 @@ export class RelayNamespace implements AsyncDisposable {
     return this.#console;
   }
 
-  /** Waits until the console shows something. */
-  async waitForConsole(pattern: RegExp, timeoutMs: number): Promise<void> {
+  /** Waits until the console shows something, after its first `from` characters. */
+  async waitForConsole(pattern: RegExp, timeoutMs: number, from = 0): Promise<void> {
     await waitUntil(
       () => {
-        if (this.#init?.exitCode !== null) throw new Error(`The relay ended\n${this.#console}`);
-        return pattern.test(this.#console);
+        if (this.#init === undefined || hasEnded(this.#init))
+          throw new Error(`The relay ended\n${this.#console}`);
+        return pattern.test(this.#console.slice(from));
       },
       timeoutMs,
       () => `${pattern} on the console\n${this.#console}`,
@@ -193,10 +199,39 @@ export class RelayNamespace implements AsyncDisposable {
     return texts.join('\n');
   }
 
-  /** Stops the supervisor in order (SIGTERM, as init's shutdown does), then ends init. */
+  /** The relay's own view of its files: `/run/…` is `inside('/run/…')`. */
+  async inside(path: string): Promise<string> {
+    return `/proc/${await this.#initPid()}/root${path}`;
+  }
+
+  /** The directory that stands for BOOT. */
+  get bootDirectory(): string {
+    return join(this.#directory, 'boot');
+  }
+
+  async #initPid(): Promise<number> {
+    return this.pidOf(/^(?:\/usr\/bin\/busybox )?init$/);
+  }
+
+  /**
+   * What the power button or reboot(8) ask of init; it stops everything in good order and ends.
+   * The kernel ends a PID namespace where it would switch off a machine (reboot(2)).
+   */
+  async shutDown(how: 'power-off' | 'reboot', timeoutMs = 60_000): Promise<void> {
+    const init = this.#init;
+    if (init === undefined || hasEnded(init)) return;
+    const ended = once(init, 'exit', { signal: AbortSignal.timeout(timeoutMs) });
+    // busybox init(8)
+    process.kill(await this.#initPid(), how === 'reboot' ? 'SIGTERM' : 'SIGUSR2');
+    await ended.catch((cause: unknown) => {
+      throw new Error(`Not down after ${timeoutMs} ms\n${this.#console}`, { cause });
+    });
+  }
+
+  /** Pulls the plug: init is killed, and the kernel kills the rest. */
   async stop(): Promise<void> {
     const init = this.#init;
-    if (init === undefined || init.exitCode !== null || init.signalCode !== null) return;
+    if (init === undefined || hasEnded(init)) return;
     const ended = new Promise((resolve) => init.once('exit', resolve));
     init.kill('SIGKILL');
     await ended;
@@ -209,6 +244,10 @@ export class RelayNamespace implements AsyncDisposable {
     // Mounts lived in the mount namespace and went with it.
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }
 
 /** Asks again and again, with pauses that grow to 200 ms. */
