@@ -11,7 +11,7 @@ import { openFileSource, sliceContent } from './formats/random-access.ts';
 import { buildBoot } from './image/build-boot.ts';
 import { planDisk } from './image/plan-disk.ts';
 import { writeImage } from './image/write-image.ts';
-import { prepareOutDirectory } from './out-directory.ts';
+import { explainingWrites, prepareOutDirectory } from './out-directory.ts';
 import { readAptSources } from './packages/apt-sources.ts';
 import { PackageCache } from './packages/cache.ts';
 import { encodeLock, type Lock } from './packages/lockfile.ts';
@@ -118,14 +118,16 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
         boot: boot.plan,
         root: sliceContent(squashfs, 0, squashfs.sizeBytes),
       };
-      await writeImage(image, disk, parts, signal);
+      await explainingWrites(config.outDirectory, () => writeImage(image, disk, parts, signal));
     },
     () => image,
   );
 
   const [lockFile, sbomFile] = [`${base}.lock.json`, `${base}.sbom.json`];
-  await writeFileAtomic(lockFile, encodeLock(lock), { mode: 0o644 });
-  await writeFileAtomic(sbomFile, sbom, { mode: 0o644 });
+  await explainingWrites(config.outDirectory, async () => {
+    await writeFileAtomic(lockFile, encodeLock(lock), { mode: 0o644 });
+    await writeFileAtomic(sbomFile, sbom, { mode: 0o644 });
+  });
   return { image, lockFile, sbomFile, root, downloadedBytes: prepared.downloadedBytes };
 }
 

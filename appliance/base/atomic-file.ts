@@ -44,8 +44,12 @@ export async function writeFileAtomic(
   if (flush) await flushDirectory(dirname(path));
 }
 
-/** Flushes a directory's entries: without it a rename may be lost at a power cut. */
+/**
+ * Flushes a directory's entries: without it a rename may be lost at a power cut. Windows opens no directories,
+ * and has no need of it.
+ */
 export async function flushDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
   await using directory = await open(path, 'r');
   await directory.sync();
 }

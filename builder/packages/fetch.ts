@@ -89,7 +89,8 @@ export async function firstThatHas<T>(
   const [first] = failures;
   if (first === undefined) throw new TypeError('No URL was given');
   if (failures.length === 1) throw first;
-  const messages = failures.map(({ message }) => message).join('; ');
+  // One host may have been asked at several addresses.
+  const messages = [...new Set(failures.map(({ message }) => message))].join('; ');
   throw new PackageError(first.code, messages, first.fix, { cause: first });
 }
 
