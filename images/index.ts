@@ -1,5 +1,6 @@
 import type { Target } from './target.ts';
+import { vmArm64 } from './vm-arm64.ts';
 import { vmX86 } from './vm-x86_64.ts';
 
 /** Every target there is, by name. The first is the default. */
-export const targets: readonly Target[] = [vmX86];
+export const targets: readonly Target[] = [vmX86, vmArm64];

@@ -35,6 +35,10 @@ export interface Target {
   readonly rootModules: readonly string[];
   readonly node: NpmPin;
   /** How BOOT starts a kernel. */
-  readonly loaders: { readonly efi: 'x64'; readonly bios: boolean };
+  readonly loaders: {
+    /** As UEFI names the architecture in BOOTX64.EFI, BOOTAA64.EFI. */
+    readonly efi: 'x64' | 'aa64';
+    readonly bios: boolean;
+  };
   readonly kernelArguments: readonly string[];
 }

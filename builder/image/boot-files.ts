@@ -33,8 +33,8 @@ export interface PackagedBootFile {
 }
 
 /**
- * UEFI firmware starts the first of these, and each starts the next. On x86 the first is signed by
- * Microsoft, the second by Debian, so Secure Boot may stay on.
+ * UEFI firmware starts the first of these, and each starts the next. The first is signed by Microsoft,
+ * the second by Debian, so Secure Boot may stay on.
  */
 export const efiLoaders = {
   x64: [
@@ -43,6 +43,14 @@ export const efiLoaders = {
       package: 'systemd-boot-efi-amd64-signed',
       source: 'usr/lib/systemd/boot/efi/systemd-bootx64.efi.signed',
       path: 'EFI/BOOT/grubx64.efi', // the name shim looks for
+    },
+  ],
+  aa64: [
+    { package: 'shim-signed', source: 'usr/lib/shim/shimaa64.efi.signed', path: 'EFI/BOOT/BOOTAA64.EFI' },
+    {
+      package: 'systemd-boot-efi-arm64-signed',
+      source: 'usr/lib/systemd/boot/efi/systemd-bootaa64.efi.signed',
+      path: 'EFI/BOOT/grubaa64.efi',
     },
   ],
 } as const satisfies Readonly<Record<string, readonly PackagedBootFile[]>>;

@@ -75,7 +75,7 @@ export async function findQemu(
 
 /**
  * UEFI firmware: QEMU brings its own (edk2-*), distributions have it in packages of their own.
- * Places: Debian, Fedora, Arch, openSUSE, then beside QEMU.
+ * Places: beside QEMU, Debian, Fedora, Arch, Alpine, openSUSE.
  */
 const firmwareFiles: Readonly<Record<Architecture, readonly string[]>> = {
   x86_64: [
@@ -89,6 +89,7 @@ const firmwareFiles: Readonly<Record<Architecture, readonly string[]>> = {
     '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd',
     '/usr/share/AAVMF/AAVMF_CODE.fd',
     '/usr/share/edk2/aarch64/QEMU_EFI.fd',
+    '/usr/share/AAVMF/QEMU_EFI.fd',
     '/usr/share/qemu/aavmf-aarch64-code.bin',
   ],
 };
@@ -126,24 +127,56 @@ async function firstExisting(paths: readonly string[], mode: number): Promise<st
   return undefined;
 }
 
-/** ID and ID_LIKE of os-release(5), and what installs QEMU there. */
-const linuxHints: readonly (readonly [RegExp, (architecture: Architecture) => string])[] = [
-  [/debian|ubuntu/, (arch) => `sudo apt install qemu-system-${arch === 'x86_64' ? 'x86' : 'arm'}`],
-  [/fedora|rhel|centos/, (arch) => `sudo dnf install qemu-system-${arch === 'x86_64' ? 'x86' : 'aarch64'}`],
-  [/arch/, (arch) => `sudo pacman -S qemu-system-${arch === 'x86_64' ? 'x86' : 'aarch64'}`],
-  [/suse/, (arch) => `sudo zypper install qemu-${arch === 'x86_64' ? 'x86' : 'arm'}`],
-  [/alpine/, (arch) => `doas apk add qemu-system-${arch}`],
+/**
+ * ID and ID_LIKE of os-release(5), and what installs QEMU there. An arm64 machine has no other firmware than
+ * UEFI, which distributions package apart.
+ */
+const linuxHints: readonly (readonly [RegExp, Readonly<Record<Architecture, string>>])[] = [
+  [
+    /debian|ubuntu/,
+    {
+      x86_64: 'sudo apt install qemu-system-x86',
+      aarch64: 'sudo apt install qemu-system-arm qemu-efi-aarch64',
+    },
+  ],
+  [
+    /fedora|rhel|centos/,
+    {
+      x86_64: 'sudo dnf install qemu-system-x86',
+      aarch64: 'sudo dnf install qemu-system-aarch64 edk2-aarch64',
+    },
+  ],
+  [
+    /arch/,
+    {
+      x86_64: 'sudo pacman -S qemu-system-x86',
+      aarch64: 'sudo pacman -S qemu-system-aarch64 edk2-aarch64',
+    },
+  ],
+  [
+    /suse/,
+    { x86_64: 'sudo zypper install qemu-x86', aarch64: 'sudo zypper install qemu-arm qemu-uefi-aarch64' },
+  ],
+  [
+    /alpine/,
+    { x86_64: 'doas apk add qemu-system-x86_64', aarch64: 'doas apk add qemu-system-aarch64 aavmf' },
+  ],
 ];
 
 async function installHint(architecture: Architecture, platform: NodeJS.Platform): Promise<string> {
   if (platform === 'darwin') return 'Install it: brew install qemu';
   if (platform === 'win32') return 'Install it: winget install --id SoftwareFreedomConservancy.QEMU';
   const release = await readFile('/etc/os-release', 'utf8').catch(() => '');
-  const ids = [...release.matchAll(/^ID(?:_LIKE)?=(.*)$/gm)].map((match) => match[1]).join(' ');
-  const hint = linuxHints.find(([pattern]) => pattern.test(ids))?.[1];
+  return linuxInstallHint(architecture, release);
+}
+
+/** @param osRelease text of /etc/os-release */
+export function linuxInstallHint(architecture: Architecture, osRelease: string): string {
+  const ids = [...osRelease.matchAll(/^ID(?:_LIKE)?=(.*)$/gm)].map((match) => match[1]).join(' ');
+  const hint = linuxHints.find(([pattern]) => pattern.test(ids))?.[1][architecture];
   return hint === undefined
     ? `Install qemu-system-${architecture} with your system's package manager (https://www.qemu.org/download/)`
-    : `Install it: ${hint(architecture)}`;
+    : `Install it: ${hint}`;
 }
 
 function definedOnly(env: HostSystem['env']): Record<string, string> {

@@ -117,13 +117,19 @@ function vmOptions(values: Values, image: string, context: CommandContext): VmOp
       fix: 'Write it to a card with "chatmail-build flash", or build one with --target vm-x86_64',
     });
   }
+  const architecture = architectures[target ?? 'vm-x86_64'] ?? 'x86_64';
+  if (values.bios && architecture === 'aarch64') {
+    throw new CliError('usage', '--bios is for x86-64: arm64 machines start by UEFI only', {
+      fix: 'Leave it out',
+    });
+  }
   const accelerator = values.accel ?? 'auto';
   if (!isAccelerator(accelerator)) {
     throw new CliError('usage', `--accel ${accelerator} is none of auto, kvm, hvf, whpx, tcg`);
   }
   return {
     image,
-    architecture: architectures[target ?? 'vm-x86_64'] ?? 'x86_64',
+    architecture,
     firmware: values.uefi ? 'uefi' : values.bios ? 'bios' : undefined,
     accelerator,
     memoryMb: integerFlag('--memory', values.memory, 1024, 256, 1_048_576),

@@ -42,6 +42,13 @@ describe('chatmail-build run', () => {
     expect(stderr).toContain(message);
   });
 
+  test('an arm64 image is started by no BIOS', async () => {
+    expect(await cli(tmpdir(), 'chat.example.org-vm-arm64.img', '--bios')).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('arm64 machines start by UEFI only'),
+    });
+  });
+
   test('an image for a Raspberry Pi cannot be run', async () => {
     expect(await cli(tmpdir(), 'chat.example.org-rpi-arm64.img')).toMatchObject({
       code: 2,

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtempDisposable, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { findQemu, findUefi, MissingQemuError } from '../../../builder/vm/qemu-install.ts';
+import { findQemu, findUefi, linuxInstallHint, MissingQemuError } from '../../../builder/vm/qemu-install.ts';
 
 const signal = new AbortController().signal;
 
@@ -32,6 +32,27 @@ describe.skipIf(process.platform === 'win32')('findQemu', () => {
   });
 });
 
+describe('linuxInstallHint', () => {
+  test.each([
+    ['ID=debian\n', 'apt install qemu-system-arm qemu-efi-aarch64'],
+    [
+      'NAME="Linux Mint"\nID=linuxmint\nID_LIKE="ubuntu debian"\n',
+      'apt install qemu-system-arm qemu-efi-aarch64',
+    ],
+    ['ID=fedora\n', 'dnf install qemu-system-aarch64 edk2-aarch64'],
+    ['ID=arch\n', 'pacman -S qemu-system-aarch64 edk2-aarch64'],
+    ['ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', 'zypper install qemu-arm qemu-uefi-aarch64'],
+    ['ID=alpine\n', 'apk add qemu-system-aarch64 aavmf'],
+  ])('names QEMU for arm64 and its firmware where %j', (osRelease, command) => {
+    expect(linuxInstallHint('aarch64', osRelease)).toContain(command);
+    expect(linuxInstallHint('x86_64', osRelease)).not.toMatch(/aarch64|arm|aavmf/);
+  });
+
+  test('names the program where it does not know the system', () => {
+    expect(linuxInstallHint('aarch64', '')).toContain('qemu-system-aarch64');
+  });
+});
+
 describe('findUefi', () => {
   test('prefers the firmware beside QEMU', async () => {
     await using directory = await mkdtempDisposable(join(tmpdir(), 'uefi-'));
@@ -44,6 +65,20 @@ describe('findUefi', () => {
       kind: 'uefi',
       codePath: code,
       load: 'pflash',
+    });
+  });
+
+  test('gives arm64 machines firmware by -bios', async () => {
+    await using directory = await mkdtempDisposable(join(tmpdir(), 'uefi-'));
+    const share = join(directory.path, 'share');
+    await mkdir(share);
+    const code = join(share, 'edk2-aarch64-code.fd');
+    await writeFile(code, '');
+    const qemu = { path: join(directory.path, 'qemu-system-aarch64'), version: '9', accelerators: [] };
+    expect(await findUefi('aarch64', qemu, { platform: process.platform, env: {} })).toEqual({
+      kind: 'uefi',
+      codePath: code,
+      load: 'bios',
     });
   });
 });
