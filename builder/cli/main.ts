@@ -15,8 +15,8 @@ const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
 const overview = `chatmail-build: a domain name in, a bootable chatmail relay out
 
 Build
-  chatmail-build --domain chat.example.org        an image for a virtual machine (x86-64)
-      [--target vm-x86_64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
+  chatmail-build --domain chat.example.org        an image for a virtual machine
+      [--target vm-x86_64|vm-arm64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
 
 Try
   chatmail-build run [IMAGE]                      boots it in QEMU, and says how to connect
