@@ -9,6 +9,7 @@ import { createInterruption } from './interruption.ts';
 const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   build: () => import('./commands/build.ts'),
   dns: () => import('./commands/dns.ts'),
+  flash: () => import('./commands/flash.ts'),
   run: () => import('./commands/run.ts'),
 };
 
@@ -20,6 +21,9 @@ Build
 
 Try
   chatmail-build run [IMAGE]                      boots it in QEMU, and says how to connect
+
+Install
+  chatmail-build flash [IMAGE] [DEVICE]           writes it to a USB stick or card, and verifies it
 
 Domain
   chatmail-build dns show|check|push              the DNS records: prints, verifies, publishes them
