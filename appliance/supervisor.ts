@@ -8,13 +8,14 @@
  * mounted: leaves disks, network, clock, watchdog and kernel settings alone. Nothing else differs.
  */
 import { randomBytes } from 'node:crypto';
-import { readlinkSync } from 'node:fs';
+import { readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog } from './base/log.ts';
+import { isOwnCertificate } from './boot/certificate.ts';
 import { startUp } from './boot/start-up.ts';
 import { keepSavingTime, saveTime, setBootTime } from './clock/clock-keeper.ts';
 import { isSynchronised } from './clock/synchronised.ts';
@@ -217,7 +218,16 @@ async function run(): Promise<void> {
 function makeInvite(config: Config): string {
   const { localpartMin, localpartMax } = config.accounts;
   const length = Math.min(Math.max(localpartMin, 9), localpartMax);
-  return inviteUri(config.domain, makeInviteAccount(randomBytes(length + 22), length));
+  const account = makeInviteAccount(randomBytes(length + 22), length);
+  return inviteUri(config.domain, account, !isOwnCertificate(readIfPresent(paths.tlsCertificate)));
+}
+
+function readIfPresent(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** Even without a configuration the machine gets an address: the console shows it. */

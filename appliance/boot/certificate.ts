@@ -50,6 +50,16 @@ export function isUsableCertificate(
   }
 }
 
+/** True for a certificate that nobody but its owner has signed, and for what is no certificate. */
+export function isOwnCertificate(certificatePem: string): boolean {
+  try {
+    const certificate = new X509Certificate(certificatePem);
+    return certificate.issuer === certificate.subject;
+  } catch {
+    return true;
+  }
+}
+
 /** Makes an RSA-2048 key and a certificate for it, valid from 2024 until ten years from `nowMs`. */
 export async function makeSelfSigned(domain: Domain, nowMs: number): Promise<KeyAndCertificate> {
   const { publicKey, privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: 2048 });

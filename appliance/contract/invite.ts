@@ -6,7 +6,7 @@
  * everything away itself (`dclogin:`, facts/mesh.md §2): servers, ports, and ic=3, "accept invalid
  * certificates". Without servers clients would look up imap.[192.0.2.1] for a minute.
  */
-import { type Domain, isSelfSigned, mailDomain, plainDomain } from './domain.ts';
+import { type Domain, mailDomain, plainDomain } from './domain.ts';
 import { ports } from './ports.ts';
 
 /** Fresh for every invitation: who scans it first owns it. */
@@ -38,9 +38,12 @@ export function makeInviteAccount(
   };
 }
 
-/** @param account needed for a relay that is self-signed, unused for others */
-export function inviteUri(domain: Domain, account: InviteAccount): string {
-  if (!isSelfSigned(domain)) return `dcaccount:${plainDomain(domain)}`;
+/**
+ * @param account unused where the certificate is vouched for
+ * @param isVouchedFor whether the certificate in use comes from an authority
+ */
+export function inviteUri(domain: Domain, account: InviteAccount, isVouchedFor: boolean): string {
+  if (isVouchedFor) return `dcaccount:${plainDomain(domain)}`;
   const host = plainDomain(domain);
   return dcloginUri(domain, account, { host, imaps: ports.imaps, submissions: ports.submissions });
 }

@@ -2,30 +2,25 @@
  * The whole promise: one command builds an image, the image boots on an empty machine, two people get
  * accounts by signing in, verify each other and talk, and after a restart all of it is still there.
  */
+import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parseDomain } from '../../appliance/contract/domain.ts';
+import { dcloginUri, makeInviteAccount } from '../../appliance/contract/invite.ts';
 import { DeltaChat } from '../oracles/delta-chat.ts';
 import { ImapClient, openTcp, SmtpClient, startTls } from '../oracles/mail-client.ts';
 import { type BuiltImage, builtImage } from './built-image.ts';
 import { befriend, exchangeTenMessages, type Friends, readReceipt, sendFile } from './chat.ts';
 import { startTestVm, type TestVm } from './qemu.ts';
+import { signIn } from './sign-in.ts';
 
 const domain = 'chat.test.example';
 
 /** Everything here runs on an emulated processor beside other work. */
 const patienceMs = 300_000;
 
-async function signIn(vm: TestVm, localpart: string): Promise<DeltaChat> {
-  const core = await DeltaChat.start({ timeoutMs: patienceMs });
-  await core.configure({
-    address: `${localpart}@${domain}`,
-    password: `secret-of-${localpart}`,
-    imap: { host: vm.host, port: vm.ports.imaps, security: 'ssl' },
-    smtp: { host: vm.host, port: vm.ports.submissions, security: 'ssl' },
-    acceptInvalidCertificates: true,
-  });
-  return core;
-}
+const person = (vm: TestVm, localpart: string): Promise<DeltaChat> =>
+  signIn({ vm, domain, localpart, timeoutMs: patienceMs });
 
 describe('an image on a machine started by its BIOS', () => {
   const stack = new AsyncDisposableStack();
@@ -41,8 +36,8 @@ describe('an image on a machine started by its BIOS', () => {
   afterAll(() => stack.disposeAsync());
 
   test('gives accounts to two people who sign in, and they verify each other', async () => {
-    const alice = stack.use(await signIn(vm, 'alice0001'));
-    const bob = stack.use(await signIn(vm, 'bob000001'));
+    const alice = stack.use(await person(vm, 'alice0001'));
+    const bob = stack.use(await person(vm, 'bob000001'));
     friends = await befriend(alice, bob);
     expect(await alice.isChatmail()).toBe(true);
   });
@@ -60,11 +55,22 @@ describe('an image on a machine started by its BIOS', () => {
       /^ {2}postfix +ok/m,
       /^ {2}dovecot +ok/m,
       /^ {2}relay +ok/m,
-      `dcaccount:${domain}`,
+      /dclogin:[a-z0-9]{9}@chat\.test\.example\?p=/,
       '█▀▀▀▀▀█',
     ]) {
       expect(vm.text).toMatch(line);
     }
+  });
+
+  test('lets somebody in by an invitation', async () => {
+    const invitation = dcloginUri(parseDomain(domain), makeInviteAccount(randomBytes(40)), {
+      host: vm.host,
+      imaps: vm.ports.imaps,
+      submissions: vm.ports.submissions,
+    });
+    await using guest = await DeltaChat.start({ timeoutMs: patienceMs });
+    await guest.configureFromInvite(invitation);
+    expect(await guest.address()).toMatch(/@chat\.test\.example$/);
   });
 
   test('refuses through its own ports what a relay must refuse', async () => {

@@ -7,15 +7,16 @@ const servers = (host: string) => `ih=${host}&ip=993&is=ssl&sh=${host}&sp=465&ss
 
 describe('inviteUri', () => {
   test('needs no more than the name where an authority vouches for it', () => {
-    expect(inviteUri(parseDomain('Chat.Example.org'), account)).toBe('dcaccount:chat.example.org');
+    expect(inviteUri(parseDomain('Chat.Example.org'), account, true)).toBe('dcaccount:chat.example.org');
   });
 
   test.each([
     ['192.0.2.1', 'abcdefghi@[192.0.2.1]', '192.0.2.1'],
     ['[IPv6:2001:DB8::1]', 'abcdefghi@[2001:db8::1]', '2001:db8::1'],
+    ['chat.example.org', 'abcdefghi@chat.example.org', 'chat.example.org'],
     ['_chat.example.org', 'abcdefghi@_chat.example.org', '_chat.example.org'],
-  ])('gives everything away for %s', (domain, address, host) => {
-    expect(inviteUri(parseDomain(domain), account)).toBe(
+  ])('gives everything away for %s with a certificate of its own', (domain, address, host) => {
+    expect(inviteUri(parseDomain(domain), account, false)).toBe(
       `dclogin:${address}?p=${account.password}&v=1&${servers(host)}`,
     );
   });
