@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { messageOf, systemCode } from '../../appliance/base/errors.ts';
-import { describeDisk, type Disk, FlashError } from './disk.ts';
+import { describeDisk, type Disk, FlashError, writeProtectionAdvice } from './disk.ts';
 
 /** Offsets and lengths are whole sectors. Failures are the system's errors. */
 export interface BlockDevice extends AsyncDisposable {
@@ -98,12 +98,9 @@ function openingError(error: unknown, disk: Disk, platform: NodeJS.Platform): Er
         { cause: error },
       );
     case 'EROFS':
-      return new FlashError(
-        'write-protected',
-        `${what} is write-protected`,
-        'Slide the switch on the side of the card or its adapter, or use another one',
-        { cause: error },
-      );
+      return new FlashError('write-protected', `${what} is write-protected`, writeProtectionAdvice, {
+        cause: error,
+      });
     default:
       return new FlashError(
         'disk-failed',

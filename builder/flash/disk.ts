@@ -54,6 +54,9 @@ export class FlashError extends Error {
   }
 }
 
+export const writeProtectionAdvice =
+  'Slide the switch on the side of the card or its adapter, or use another one';
+
 /** `sdb (SanDisk Ultra, 31.9 GB)` */
 export function describeDisk({ name, model, sizeBytes }: Disk): string {
   return `${name} (${model === '' ? 'unknown model' : model}, ${formatSize(sizeBytes)})`;
@@ -93,11 +96,7 @@ export function refusal(disk: Disk, imageBytes: number, platform: NodeJS.Platfor
     );
   }
   if (disk.isReadOnly) {
-    return new FlashError(
-      'write-protected',
-      `${what} is write-protected`,
-      'Slide the switch on the side of the card or its adapter, or use another one',
-    );
+    return new FlashError('write-protected', `${what} is write-protected`, writeProtectionAdvice);
   }
   if (disk.sectorBytes !== sectorBytes) {
     return new FlashError(

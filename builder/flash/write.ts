@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { access } from 'node:fs/promises';
 import { messageOf, systemCode } from '../../appliance/base/errors.ts';
 import type { BlockDevice } from './block-device.ts';
-import { describeDisk, type Disk, FlashError } from './disk.ts';
+import { describeDisk, type Disk, FlashError, writeProtectionAdvice } from './disk.ts';
 import { type FlashImage, imageBlockBytes } from './image.ts';
 import type { FlashPlan, PlannedBlock } from './plan.ts';
 
@@ -123,6 +123,9 @@ function sha256(bytes: Uint8Array): string {
 /** What systems say when a disk is gone: unplugged, or its reader. */
 const goneCodes: ReadonlySet<string> = new Set(['ENODEV', 'ENXIO', 'ENOENT', 'ENOMEDIUM']);
 
+/** Many systems open a write-protected disk for writing, and tell at the first write. */
+const protectedCodes: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'EROFS']);
+
 async function attempt<T>(
   { disk }: FlashSession,
   action: 'read' | 'write',
@@ -143,6 +146,11 @@ async function attempt<T>(
         'Plug it in again, if need be into another port, and run the same command: it holds nothing usable yet',
         { cause: error },
       );
+    }
+    if (action === 'write' && protectedCodes.has(code ?? '')) {
+      throw new FlashError('write-protected', `${what} lets nobody write to it`, writeProtectionAdvice, {
+        cause: error,
+      });
     }
     throw new FlashError(
       'disk-failed',

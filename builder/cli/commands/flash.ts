@@ -10,6 +10,7 @@ import { ejectDisk } from '../../flash/eject.ts';
 import { type FlashImage, openImage } from '../../flash/image.ts';
 import { listDisks } from '../../flash/list-disks.ts';
 import { type FlashPlan, planFlash } from '../../flash/plan.ts';
+import { whileOwning } from '../../flash/privilege.ts';
 import { type FlashSession, verifyFlash, writeFlash } from '../../flash/write.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
 import { CliError } from '../errors.ts';
@@ -25,7 +26,8 @@ ejects it. Everything on DEVICE is lost. Without DEVICE the removable disks are 
   --yes      do not ask; DEVICE must be given
   --json     one JSON object a line on stdout: disk, step, progress, flashed
 
-Only removable disks are written to, and none that is in use, write-protected or too small.
+Only removable disks are written to, and none that is in use, write-protected or too small. Where opening
+the disk takes more rights than you have, sudo asks for your password, for that alone.
 
 Exit codes: 0 done, 1 failed or called off, 2 wrong usage, 130 interrupted.
 `;
@@ -48,12 +50,22 @@ export interface FlashWorld {
   eject(disk: Disk, signal: AbortSignal): Promise<boolean>;
 }
 
-function realWorld({ env }: CommandContext): FlashWorld {
-  const host = { platform: process.platform, env };
+function realWorld(context: CommandContext): FlashWorld {
+  const host = { platform: process.platform, env: context.env };
   return {
     platform: host.platform,
     listDisks: (signal) => listDisks(host, signal),
-    openDevice: (disk) => openBlockDevice(disk, host.platform),
+    openDevice: async (disk) => {
+      const open = () => openBlockDevice(disk, host.platform);
+      try {
+        return await open();
+      } catch (error) {
+        const uid = process.getuid?.();
+        const isRefused = error instanceof FlashError && error.code === 'no-permission';
+        if (!isRefused || uid === undefined || !canAsk(context)) throw error;
+        return whileOwning(disk.path, uid, error, host, context.signal, open);
+      }
+    },
     eject: (disk, signal) => ejectDisk(disk, host, signal),
   };
 }

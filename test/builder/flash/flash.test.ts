@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { FlashWorld } from '../../../builder/cli/commands/flash.ts';
 import { type BlockDevice, openBlockDevice } from '../../../builder/flash/block-device.ts';
 import type { Disk } from '../../../builder/flash/disk.ts';
+import { createSparseFile } from '../../../builder/formats/sparse-file.ts';
 import { flash, mebibyte, sampleBytes, sampleImage, sampleWritten, stick } from './sample.ts';
 
 interface Place extends AsyncDisposable {
@@ -31,7 +32,8 @@ async function place(diskBytes = 40 * mebibyte, change: Partial<Disk> = {}): Pro
   const path = join(scratch.path, 'chat.example.org-vm-x86_64.img');
   const device = join(scratch.path, 'device');
   const old = Buffer.alloc(diskBytes, oldBytes);
-  await writeFile(path, image);
+  await using file = await createSparseFile(path, image.length);
+  await file.writeAt(0, image);
   await writeFile(device, old);
   const disk = stick(device, diskBytes, change);
   const opened: string[] = [];
@@ -56,6 +58,9 @@ async function place(diskBytes = 40 * mebibyte, change: Partial<Disk> = {}): Pro
     [Symbol.asyncDispose]: () => scratch.remove(),
   };
 }
+
+/** The same where the disk is never opened: its file needs no content. */
+const unopened = (change: Partial<Disk> = {}) => place(0, { sizeBytes: 40 * mebibyte, ...change });
 
 /** The device with some of its operations replaced. */
 async function faulty(disk: Disk, change: (real: BlockDevice) => Partial<BlockDevice>): Promise<BlockDevice> {
@@ -160,7 +165,7 @@ describe('flash refuses, before it opens the disk,', () => {
     ],
   ];
   test.each(cases)('%s', async (_, change, sentence) => {
-    await using at = await place(40 * mebibyte, change);
+    await using at = await unopened(change);
     for (const args of [['sdb', '--yes'], ['sdb']]) {
       const { exitCode, stderr } = await flash([at.path, ...args], at.world());
       expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(sentence) });
@@ -176,7 +181,7 @@ describe('flash refuses, before it opens the disk,', () => {
     ['a disk that is not there', '/dev/sdq', 'There is no disk /dev/sdq'],
     ['a device that is no disk', '/dev/null', 'The system lists no disk /dev/null'],
   ])('%s', async (_, device, sentence) => {
-    await using at = await place();
+    await using at = await unopened();
     const { exitCode, stderr } = await flash([at.path, device, '--yes'], at.world(), { cwd: at.directory });
     expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(sentence) });
     expect(stderr).toMatch(/fix: .*sdb/);
@@ -184,7 +189,7 @@ describe('flash refuses, before it opens the disk,', () => {
   });
 
   test('a machine without a removable disk', async () => {
-    await using at = await place();
+    await using at = await unopened();
     const world = at.world({ listDisks: async () => [{ ...at.disk, isRemovable: false }] });
     const { exitCode, stderr } = await flash([at.path], world, { typed: 'sdb\n' });
     expect({ exitCode, stderr }).toMatchObject({
@@ -208,7 +213,7 @@ describe('flash refuses, before it opens the disk,', () => {
       'is longer than it was built',
     ],
   ])('%s', async (_, spoil, sentence) => {
-    await using at = await place();
+    await using at = await unopened();
     await spoil(at);
     const { exitCode, stderr } = await flash([at.path, 'sdb', '--yes'], at.world());
     expect({ exitCode, stderr }).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(sentence) });
