@@ -25,7 +25,8 @@ export async function applianceFiles({
 }): Promise<TreeEntry[]> {
   const directory = join(sourceDirectory, 'templates');
   const names = (await readdir(directory, { recursive: true, withFileTypes: true }))
-    .filter((entry) => entry.isFile())
+    // Nor what editors and desktops leave in a checkout: the image would differ from machine to machine.
+    .filter((entry) => entry.isFile() && !entry.name.startsWith('.') && !entry.name.endsWith('~'))
     .map((entry) => relative(directory, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
     .filter((name) => !builderOnly.includes(name.split('/', 1)[0] ?? ''))
     .sort((one, other) => (one < other ? -1 : 1));
