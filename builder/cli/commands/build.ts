@@ -11,6 +11,7 @@ import { defaultCacheDirectory } from '../../packages/cache-directory.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
 import { packageDirectory } from '../package-directory.ts';
 import { createProgress } from '../progress.ts';
+import { shellWord } from '../shell-word.ts';
 
 const help = `chatmail-build --domain NAME [options]
 
@@ -66,7 +67,7 @@ export const command: Command = {
       rootSha256: result.root.sha256,
       downloadedBytes: result.downloadedBytes,
     });
-    progress.note(nextSteps(config, relative(context.cwd, result.image)));
+    progress.note(nextSteps(config, shellWord(relative(context.cwd, result.image))));
     return 0;
   },
 };
@@ -83,6 +84,7 @@ function title({ appliance: { domain }, target }: BuildConfig): string {
   return `${domain.kind === 'name' ? domain.name : domain.address}${both} for ${target.name}`;
 }
 
+/** @param image the path as a shell takes it */
 function nextSteps({ appliance }: BuildConfig, image: string): string {
   const dns = isSelfSigned(appliance.domain)
     ? []
