@@ -5,7 +5,6 @@
  */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { Readable } from 'node:stream';
 import { createZstdDecompress } from 'node:zlib';
 import { messageOf, systemCode } from '../../appliance/base/errors.ts';
 import { partitionNames, sectorBytes } from '../../appliance/contract/disk-layout.ts';
@@ -123,7 +122,9 @@ async function* checkedBlocks(
   for await (const block of rawBlocks(path, isCompressed, signal)) {
     position += block.length;
     if (position > sizeBytes) throw wrongLength(path, 'more', sizeBytes);
-    ending = Buffer.concat([ending.subarray(-areaBytes), block]).subarray(-areaBytes);
+    if (position > sizeBytes - areaBytes) {
+      ending = Buffer.concat([ending, block]).subarray(-areaBytes);
+    } else if (position + imageBlockBytes >= sizeBytes) ending = Buffer.from(block.subarray(-areaBytes));
     if (position === sizeBytes) {
       try {
         decodeGpt(ending, 'backup');
@@ -137,23 +138,43 @@ async function* checkedBlocks(
 }
 
 /** The bytes of the file, unpacked, in blocks. */
-async function* rawBlocks(
+function rawBlocks(
   path: string,
   isCompressed: boolean,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const file = createReadStream(path, { highWaterMark: imageBlockBytes, signal });
-  let bytes: Readable = file;
-  if (isCompressed) {
-    const decompress = createZstdDecompress({ chunkSize: imageBlockBytes });
-    // pipe() forwards no errors; without this a failing disk would look like a file that ends.
-    file.on('error', (error) => decompress.destroy(error));
-    bytes = file.pipe(decompress);
+  return isCompressed ? unpackedBlocks(path, signal) : fileBlocks(path, signal);
+}
+
+async function* fileBlocks(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  await using file = await open(path, 'r');
+  const block = Buffer.alloc(imageBlockBytes);
+  for (;;) {
+    let filled = 0;
+    while (filled < block.length) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(block, filled, block.length - filled, null);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    if (filled > 0) yield block.subarray(0, filled);
+    if (filled < block.length) return;
   }
+}
+
+async function* unpackedBlocks(
+  path: string,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const file = createReadStream(path, { highWaterMark: imageBlockBytes, signal });
+  const decompress = createZstdDecompress({ chunkSize: imageBlockBytes });
+  // pipe() forwards no errors; without this a failing disk would look like a file that ends.
+  file.on('error', (error) => decompress.destroy(error));
+  file.pipe(decompress);
   const block = Buffer.alloc(imageBlockBytes);
   let filled = 0;
   try {
-    for await (const chunk of bytes as AsyncIterable<Buffer>) {
+    for await (const chunk of decompress as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length;) {
         const copied = chunk.copy(block, filled, at);
         at += copied;
@@ -166,7 +187,6 @@ async function* rawBlocks(
     }
   } catch (error) {
     signal.throwIfAborted();
-    if (!isCompressed || error instanceof FlashError) throw error;
     throw new FlashError(
       'image',
       `${path} is damaged or truncated: ${messageOf(error)}`,
@@ -174,7 +194,7 @@ async function* rawBlocks(
       { cause: error },
     );
   } finally {
-    bytes.destroy();
+    decompress.destroy();
     file.destroy();
   }
   if (filled > 0) yield block.subarray(0, filled);
