@@ -203,7 +203,7 @@ async function explainingWrites<T>(directory: string, work: () => Promise<T>): P
         throw new PackageError(
           'disk-full',
           `The disk that holds the cache ${directory} is full`,
-          'Free some space (about 2 GB are needed), or set XDG_CACHE_HOME to a directory on another disk',
+          'Free some space (about 2 GB are needed), or set CHATMAIL_BUILD_CACHE to a directory on another disk',
           { cause: error },
         );
       case 'EACCES':
@@ -212,7 +212,7 @@ async function explainingWrites<T>(directory: string, work: () => Promise<T>): P
         throw new PackageError(
           'not-writable',
           `The cache ${directory} cannot be written`,
-          'Give yourself the right to write there, or set XDG_CACHE_HOME to a directory of your own',
+          'Give yourself the right to write there, or set CHATMAIL_BUILD_CACHE to a directory of your own',
           { cause: error },
         );
       default:

@@ -1,4 +1,4 @@
-import { mkdtempDisposable, readdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdtempDisposable, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -22,6 +22,25 @@ describe('prepareOutDirectory', () => {
       name: 'ConfigError',
       message: `The image cannot go to ${join(scratch.path, path)}: a file is in the way`,
     });
+  });
+});
+
+describe.skipIf(process.platform === 'win32')('a directory of somebody else', () => {
+  test('is named, with what to do', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'out-'));
+    await chmod(scratch.path, 0o555);
+    const isRoot = process.geteuid?.() === 0;
+    // Root may write anywhere.
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      await expect(prepareOutDirectory(join(scratch.path, 'out'))).rejects.toMatchObject({
+        code: 'not-writable',
+        message: `The image cannot go to ${join(scratch.path, 'out')}: you may not write there`,
+      });
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+      await chmod(scratch.path, 0o755);
+    }
   });
 });
 

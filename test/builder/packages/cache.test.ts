@@ -98,7 +98,7 @@ describe('PackageCache', () => {
       it.cache.storeBlob(claim, async () => {
         throw full;
       }),
-    ).rejects.toMatchObject({ code: 'disk-full', fix: expect.stringContaining('XDG_CACHE_HOME') });
+    ).rejects.toMatchObject({ code: 'disk-full', fix: expect.stringContaining('CHATMAIL_BUILD_CACHE') });
     expect(await it.temporaries()).toEqual([]);
   });
 
