@@ -25,6 +25,7 @@ const tools: DebianTools = {
   mtools: 'mdir',
   'pdns-server': 'pdns_server',
   postfix: 'postfix',
+  'qemu-system-arm': 'qemu-system-aarch64',
   'qemu-system-x86': 'qemu-system-x86_64',
   'qemu-utils': 'qemu-img',
   sqlite3: 'sqlite3',
@@ -36,6 +37,7 @@ const tools: DebianTools = {
   // Packages without a command of their own.
   'pdns-backend-sqlite3': `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/pdns/libgsqlite3backend.so`,
   'python3-dkim': '/usr/lib/python3/dist-packages/dkim/__init__.py',
+  'qemu-efi-aarch64': '/usr/share/qemu-efi-aarch64/QEMU_EFI.fd',
   ovmf: '/usr/share/OVMF/OVMF_CODE_4M.fd',
   'syslinux-common': '/usr/lib/syslinux/modules/bios/ldlinux.c32',
 };
