@@ -27,6 +27,8 @@ ${targets.map(({ name, title }) => `                     ${name.padEnd(10)}  ${t
   --offline        use only what is in the cache
   --refresh        ask the mirror for newer packages, even if it was asked an hour ago
   --json           one JSON object a line on stdout
+
+Downloads are kept for the next build; CHATMAIL_BUILD_CACHE names another directory for them.
 `;
 
 export const command: Command = {
