@@ -115,15 +115,17 @@ export function refusal(disk: Disk, imageBytes: number, platform: NodeJS.Platfor
   return undefined;
 }
 
-function releaseAdvice({ name, partNames }: Disk, platform: NodeJS.Platform): string {
-  switch (platform) {
-    case 'darwin':
-      return `If nothing on it is needed any more: diskutil unmountDisk ${name}`;
-    case 'win32':
-      return `If nothing on it is needed any more, in PowerShell as administrator: Clear-Disk -Number ${name.replace(/\D/g, '')} -RemoveData`;
-    default:
-      return `If nothing on it is needed any more: umount ${partNames.map((part) => `/dev/${part}`).join(' ') || `/dev/${name}`}`;
+function releaseAdvice({ name, uses }: Disk, platform: NodeJS.Platform): string {
+  const start = 'If nothing on it is needed any more';
+  if (platform === 'darwin') return `${start}: diskutil unmountDisk ${name}`;
+  if (platform === 'win32') {
+    return `${start}, in PowerShell as administrator: Clear-Disk -Number ${name.replace(/\D/g, '')} -RemoveData`;
   }
+  const mounts = uses.filter((use) => use.startsWith('/'));
+  if (mounts.length === uses.length) {
+    return `${start}: umount ${mounts.map((mount) => `'${mount.replaceAll("'", "'\\''")}'`).join(' ')}`;
+  }
+  return `${start}, let go of it: umount, swapoff, cryptsetup close, vgchange --activate n or mdadm --stop, as it is used`;
 }
 
 /** Same disk as before? Names are given out again when disks come and go. */

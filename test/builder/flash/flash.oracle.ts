@@ -6,9 +6,10 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtempDisposable, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtempDisposable, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { FlashWorld } from '../../../builder/cli/commands/flash.ts';
 import { openBlockDevice } from '../../../builder/flash/block-device.ts';
@@ -283,6 +284,23 @@ describe.skipIf(!canRun && !process.env.CI)('flash, on loop devices,', () => {
       run('umount', mountPoint);
     }
     expect(run('blkid', '-p', mounted.disk.path)).toContain('ext4');
+  });
+
+  test('says how to get the right to open a disk, when it is missing', async () => {
+    await using at = await loopDisk(mebibyte);
+    await chmod(at.disk.path, 0o600);
+    const source = pathToFileURL(resolve('builder/flash/block-device.ts')).href;
+    const program = `
+      const { openBlockDevice } = await import(${JSON.stringify(source)});
+      await openBlockDevice(${JSON.stringify(at.disk)}, 'linux').catch((error) => console.log(JSON.stringify(error)));`;
+    const nobody = 65_534;
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], {
+      uid: nobody,
+      gid: nobody,
+      encoding: 'utf8',
+    });
+    expect({ stdout, stderr }).toMatchObject({ stdout: expect.stringContaining('"no-permission"') });
+    expect(stdout).toContain(`sudo chown \\"$USER\\" ${at.disk.path}`);
   });
 
   test('knows the disks of this machine, and offers none of its own', async () => {

@@ -42,10 +42,11 @@ describe('parseLsblk', () => {
     });
     expect(mounted && refusal(mounted, 1e9, 'linux')).toMatchObject({
       code: 'mounted',
-      fix: 'If nothing on it is needed any more: umount /dev/sda1',
+      fix: "If nothing on it is needed any more: umount '/media/me/CAMERA'",
     });
     // Open, but not mounted: LUKS holds it.
     expect(locked?.uses).toEqual(['crypt luks-backup']);
+    expect(locked && refusal(locked, 1e9, 'linux')?.fix).toContain('cryptsetup close');
     expect(card).toMatchObject({ uses: [], contents: ['vfat "bootfs" 268.4 MB', 'ext4 "rootfs" 31.6 GB'] });
     expect(card && refusal(card, 1e9, 'linux')).toBeUndefined();
     expect(removableDisks(disks).map(({ name }) => name)).toEqual(['sda', 'sdb', 'mmcblk0']);
