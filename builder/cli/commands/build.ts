@@ -87,7 +87,7 @@ function title({ appliance: { domain }, target }: BuildConfig): string {
 }
 
 /** @param image the path as a shell takes it */
-function nextSteps({ appliance }: BuildConfig, image: string): string {
+function nextSteps({ appliance, target }: BuildConfig, image: string): string {
   const dns = isSelfSigned(appliance.domain)
     ? []
     : [
@@ -98,7 +98,8 @@ function nextSteps({ appliance }: BuildConfig, image: string): string {
     '',
     'Next:',
     `  try it here        chatmail-build run ${image}`,
-    `  use it             write ${image} to the disk of a virtual machine or PC and start it`,
+    `  use it             write ${image} to a disk and start from it`,
+    `                     (${target.title})`,
     ...dns,
   ].join('\n');
 }

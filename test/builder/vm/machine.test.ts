@@ -52,6 +52,7 @@ describe('machineArguments', () => {
     });
     expect(valueOf(args, '-machine')).toBe('virt');
     expect(valueOf(args, '-bios')).toBe('/QEMU_EFI.fd');
+    expect(valueOf(args, '-cpu')).toBe('cortex-a72');
     expect(args).not.toContain('i6300esb');
   });
 });
