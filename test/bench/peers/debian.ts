@@ -2,7 +2,7 @@
  * Debian 13 the usual way: made with mmdebstrap, mksquashfs and mtools for the build bench; started by
  * systemd with Postfix and Dovecot for the boot bench.
  */
-import { appendFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskLayout } from '../../../appliance/contract/disk-layout.ts';
 import { readAptSources } from '../../../builder/packages/apt-sources.ts';
@@ -112,6 +112,9 @@ export async function makeDebianMachine(directory: string, signal: AbortSignal):
   await writeFile(join(root, 'etc/fstab'), '/dev/vda / ext4 defaults 0 1\n');
   await writeFile(join(root, 'etc/hostname'), 'peer\n');
   await appendFile(join(root, 'etc/postfix/main.cf'), 'inet_interfaces = all\n');
+  // For the console, from where it is switched off.
+  const shadow = join(root, 'etc/shadow');
+  await writeFile(shadow, (await readFile(shadow, 'utf8')).replace(/^root:[^:]*:/m, 'root::'));
   const disk = join(directory, 'debian.img');
   await runTool('truncate', ['-s', '2G', disk], { signal });
   await runTool('mke2fs', ['-q', '-t', 'ext4', '-d', root, disk], { signal });
