@@ -209,6 +209,12 @@ export class DeltaChat implements AsyncDisposable {
     return this.#core.rpc.getMessage(this.#account, id);
   }
 
+  /** Closes every connection and opens new ones, as an app does that is closed and opened again. */
+  async reconnect(): Promise<void> {
+    await this.#core.rpc.stopIo(this.#account);
+    await this.#core.rpc.startIo(this.#account);
+  }
+
   /** Marks as read, which sends a read receipt. */
   async markSeen(message: number): Promise<void> {
     await this.#core.rpc.markseenMsgs(this.#account, [message]);

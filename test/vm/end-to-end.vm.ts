@@ -95,6 +95,8 @@ describe('an image on a machine started by its BIOS', () => {
     using known = new ImapClient(await startTls(await openTcp(vm.host, vm.ports.imaps), domain));
     await known.greeting();
     expect((await known.login(`alice0001@${domain}`, 'not-her-password')).status).toBe('NO');
+    // Nothing tells a client that the other end has been reset; by itself it finds out in five minutes.
+    await Promise.all([friends.alice.reconnect(), friends.bob.reconnect()]);
     await friends.alice.sendText(friends.alicesChat, 'still there?');
     expect((await friends.bob.receive('still there?')).showPadlock).toBe(true);
     await friends.bob.sendText(friends.bobsChat, 'still here');
