@@ -21,7 +21,16 @@ export type ServicePorts = Readonly<Record<Service, number>>;
 export const defaultPortOffset = 2000;
 
 /**
- * Chooses a free port for each service: `offset` + the guest's, or where that is taken any free one.
+ * Where systems begin to take ports for outgoing connections (Linux ip_local_port_range; others begin
+ * higher): one from there may be gone again before QEMU opens it.
+ */
+const firstEphemeralPort = 32_768;
+/** Steps between one machine's ports and the next one's. */
+const offsetStep = 1000;
+
+/**
+ * Chooses a free port for each service: `offset` + the guest's, or where that is taken a thousand more, and
+ * so on, or at last any free one.
  * A port may be taken by another program between this and its use; QEMU then refuses to start.
  * @param chosen ports asked for by name; never replaced by others
  * @throws RangeError when the offset leaves no valid port, Error naming a chosen port that is taken
@@ -52,7 +61,7 @@ export async function chooseForwardedPorts(options: {
       if (preferred > 65_535 || preferred < 1) {
         throw new RangeError(`A port offset of ${offset} leaves no port for ${service}`);
       }
-      const listener = (await tryListen(hostAddress, preferred)) ?? (await tryListen(hostAddress, 0));
+      const listener = await listenFrom(hostAddress, preferred);
       if (listener === undefined) throw new Error(`Cannot listen on ${hostAddress}: no port is free`);
       held.push(listener);
       result[service] = listener.port;
@@ -79,6 +88,14 @@ function complete(found: Partial<Record<Service, number>>): ServicePorts {
     submissions: portOf('submissions'),
     ssh: portOf('ssh'),
   };
+}
+
+async function listenFrom(hostAddress: string, preferred: number) {
+  for (let port = preferred; port < firstEphemeralPort; port += offsetStep) {
+    const listener = await tryListen(hostAddress, port);
+    if (listener !== undefined) return listener;
+  }
+  return (await tryListen(hostAddress, preferred)) ?? (await tryListen(hostAddress, 0));
 }
 
 async function tryListen(

@@ -55,8 +55,8 @@ export async function startTestVm(image: string, options: TestVmOptions = {}): P
       cpus: 2,
       extraDiskBytes: 1024 * 1024 * 1024,
       hostAddress: '127.0.0.1',
-      // Never taken by what a developer runs beside the tests: any free ports will do.
-      portOffset: 40_000,
+      // Far from what a developer runs beside the tests.
+      portOffset: 12_000,
       ...rest,
       image,
       cacheDirectory: join(tmpdir(), 'chatmail-test-cache'),

@@ -21,6 +21,14 @@ describe('chooseForwardedPorts', () => {
     expect(ports.smtp).toBeGreaterThan(1023);
   });
 
+  test('the next machine gets ports a thousand higher, below those of outgoing connections', async () => {
+    await using first = createServer();
+    first.listen({ host: '127.0.0.1', port: 21_025 });
+    await once(first, 'listening');
+    const ports = await chooseForwardedPorts({ hostAddress: '127.0.0.1', offset: 21_000 });
+    expect(ports).toMatchObject({ smtp: 22_025, imaps: 21_993 });
+  });
+
   test('a port that is taken is replaced by a free one', async () => {
     await using other = await taken();
     const ports = await chooseForwardedPorts({
