@@ -55,8 +55,9 @@ export function installPackages(packages: readonly string[]): void {
     '-o',
     'Dpkg::Use-Pty=0',
   ];
-  run`${aptGet} update`;
-  run`${aptGet} install -y --no-install-recommends ${packages}`;
+  for (const work of [['update'], ['install', '-y', '--no-install-recommends', ...packages]]) {
+    if (run`${aptGet} ${work}`.exitCode !== 0) process.stderr.write(`apt-get ${work[0] ?? ''} failed\n`);
+  }
 }
 
 /** A mail or name server that Debian starts when it is installed would hold the ports the tests use. */
