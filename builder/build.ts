@@ -1,6 +1,6 @@
 /** The recipe of an image, top to bottom. Every step is a function; this file hands on what they return. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import * as v from 'valibot';
 import { writeFileAtomic } from '../appliance/base/atomic-file.ts';
 import type { Clock } from '../appliance/base/clock.ts';
@@ -120,7 +120,7 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
       };
       await explainingWrites(config.outDirectory, () => writeImage(image, disk, parts, signal));
     },
-    () => image,
+    () => basename(image),
   );
 
   const [lockFile, sbomFile] = [`${base}.lock.json`, `${base}.sbom.json`];

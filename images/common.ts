@@ -22,6 +22,16 @@ export const pickedFiles = {
   libsmartcols1: [/^usr\/lib\/[^/]+\/libsmartcols\.so\./],
 } as const;
 
+/** What the initramfs mounts: the root, and BOOT with the names people give files. */
+export const fileSystemModules = [
+  'squashfs',
+  'vfat',
+  'nls_cp437',
+  'nls_ascii',
+  'nls_iso8859-1',
+  'nls_utf8',
+] as const;
+
 export const excludes: Excludes = {
   adduser: 'users are declared in appliance/contract/users.ts',
   debconf: 'no maintainer script runs',

@@ -1,4 +1,4 @@
-import { dropped, excludes, kept, node, pickedFiles, rootPackages } from './common.ts';
+import { dropped, excludes, fileSystemModules, kept, node, pickedFiles, rootPackages } from './common.ts';
 import type { Target } from './target.ts';
 
 /** A virtual machine with an arm64 processor, started by UEFI: QEMU's `virt`, and what clouds rent out. */
@@ -27,12 +27,7 @@ export const vmArm64: Target = {
     'ahci',
     'hv_storvsc',
     'xen-blkfront',
-    'squashfs',
-    'vfat',
-    'nls_cp437',
-    'nls_ascii',
-    'nls_iso8859-1',
-    'nls_utf8',
+    ...fileSystemModules,
   ],
   rootModules: [
     // For DATA. A module in Debian's other arm64 kernel, built into this one.

@@ -1,4 +1,4 @@
-import { dropped, excludes, kept, node, pickedFiles, rootPackages } from './common.ts';
+import { dropped, excludes, fileSystemModules, kept, node, pickedFiles, rootPackages } from './common.ts';
 import type { Target } from './target.ts';
 
 /** A virtual machine or PC with an x86-64 processor, started by UEFI or by an old BIOS. */
@@ -27,12 +27,7 @@ export const vmX86: Target = {
     'hv_storvsc',
     'vmw_pvscsi',
     'xen-blkfront',
-    'squashfs',
-    'vfat',
-    'nls_cp437',
-    'nls_ascii',
-    'nls_iso8859-1',
-    'nls_utf8',
+    ...fileSystemModules,
   ],
   rootModules: [
     // Network cards of hypervisors and clouds; Debian's cloud kernel has those of no real PC.
