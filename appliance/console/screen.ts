@@ -82,7 +82,7 @@ export function screenKey({ services, disk, ...rest }: ScreenState): string {
 }
 
 /** Narrower than this, text beside the code is no pleasure to read. */
-const minTextWidth = 30;
+const minTextWidth = 28;
 
 /** Black on white whatever the terminal's colours: a scanner wants the code that way round. */
 const codeColours = '\u001B[30;107m';

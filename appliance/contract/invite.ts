@@ -7,7 +7,6 @@
  * certificates". Without servers clients would look up imap.[192.0.2.1] for a minute.
  */
 import { type Domain, mailDomain, plainDomain } from './domain.ts';
-import { ports } from './ports.ts';
 
 /** Fresh for every invitation: who scans it first owns it. */
 export interface InviteAccount {
@@ -45,7 +44,11 @@ export function makeInviteAccount(
 export function inviteUri(domain: Domain, account: InviteAccount, isVouchedFor: boolean): string {
   if (isVouchedFor) return `dcaccount:${plainDomain(domain)}`;
   const host = plainDomain(domain);
-  return dcloginUri(domain, account, { host, imaps: ports.imaps, submissions: ports.submissions });
+  // Clients know the usual ports; without them the code is small enough to stand beside the status.
+  return dclogin(domain, account, [
+    ['ih', host],
+    ['sh', host],
+  ]);
 }
 
 /**
@@ -55,21 +58,28 @@ export function inviteUri(domain: Domain, account: InviteAccount, isVouchedFor: 
  */
 export function dcloginUri(
   domain: Domain,
-  { localpart, password }: InviteAccount,
+  account: InviteAccount,
   servers: { readonly host: string; readonly imaps: number; readonly submissions: number },
 ): string {
-  const query = [
-    ['p', password],
-    ['v', '1'],
+  return dclogin(domain, account, [
     ['ih', servers.host],
     ['ip', String(servers.imaps)],
     ['is', 'ssl'],
     ['sh', servers.host],
     ['sp', String(servers.submissions)],
     ['ss', 'ssl'],
-    ['ic', '3'],
-  ].map(([key, value]) => `${key}=${value}`);
-  // Clients write an IPv6 literal without its tag (facts/mesh.md §2).
+  ]);
+}
+
+function dclogin(
+  domain: Domain,
+  { localpart, password }: InviteAccount,
+  servers: readonly (readonly [string, string])[],
+): string {
+  const query = [['p', password], ['v', '1'], ...servers, ['ic', '3']].map(
+    ([key, value]) => `${key}=${value}`,
+  );
+  // Clients write an IPv6 literal without its tag.
   const address = `${localpart}@${mailDomain(domain).replace('[IPv6:', '[')}`;
   return `dclogin:${address}?${query.join('&')}`;
 }

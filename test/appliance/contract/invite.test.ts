@@ -3,7 +3,7 @@ import { parseDomain } from '../../../appliance/contract/domain.ts';
 import { inviteUri, makeInviteAccount } from '../../../appliance/contract/invite.ts';
 
 const account = { localpart: 'abcdefghi', password: 'pqrstuvwxyz23456789abc' };
-const servers = (host: string) => `ih=${host}&ip=993&is=ssl&sh=${host}&sp=465&ss=ssl&ic=3`;
+const servers = (host: string) => `ih=${host}&sh=${host}&ic=3`;
 
 describe('inviteUri', () => {
   test('needs no more than the name where an authority vouches for it', () => {
