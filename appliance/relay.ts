@@ -12,9 +12,10 @@ import { createAccounts } from './accounts/login.ts';
 import { canonicalAddress } from './accounts/rules.ts';
 import { dayOf, openAccountStore } from './accounts/store.ts';
 import { findShortage, readSystemLoad } from './accounts/system-load.ts';
+import { readTextIfPresent } from './base/atomic-file.ts';
 import { ByteBudget } from './base/byte-budget.ts';
 import { systemClock } from './base/clock.ts';
-import { messageOf, systemCode } from './base/errors.ts';
+import { messageOf } from './base/errors.ts';
 import { createLog, type Log } from './base/log.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
 import { paths as devicePaths } from './contract/paths.ts';
@@ -60,15 +61,6 @@ const maxHashConcurrency = 3;
 /** At 15–100 ms each, the last in the queue still gets its answer within seconds. */
 const maxWaitingHashes = 128;
 
-async function readTextOrNull(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
 /** Starts everything; resolves when every socket is there. */
 export async function startRelay({ paths, log, ...settings }: RelaySettings): Promise<Relay> {
   const clock = systemClock;
@@ -79,7 +71,7 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
   const loadFilter = async (current: Config): Promise<MailFilter> =>
     createMailFilter({
       config: current,
-      dkimKey: await readTextOrNull(paths.dkimKey),
+      dkimKey: (await readTextIfPresent(paths.dkimKey)) ?? null,
       resolveTxt: txtResolver(resolver),
       clock,
       log: log.child('filter'),

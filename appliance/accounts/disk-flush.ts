@@ -4,6 +4,7 @@
  */
 import { open } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { flushDirectory } from '../base/atomic-file.ts';
 
 /**
  * A function that resolves when everything written to `path` before the call is on the disk.
@@ -19,8 +20,7 @@ export function createDiskFlush(path: string): () => Promise<void> {
     await file.datasync();
     if (isNamed) return;
     // A new file is lost with its name.
-    await using directory = await open(dirname(path), 'r');
-    await directory.sync();
+    await flushDirectory(dirname(path));
     isNamed = true;
   };
   const after = async (earlier: Promise<void> | undefined): Promise<void> => {

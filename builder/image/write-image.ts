@@ -3,8 +3,9 @@
  * disk, so what bears the name is never half an image.
  */
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { flushDirectory } from '../../appliance/base/atomic-file.ts';
 import { encodeGpt } from '../../appliance/disk/gpt.ts';
 import type { FatPlan } from '../formats/fat/plan.ts';
 import { writeFat32 } from '../formats/fat/write.ts';
@@ -55,7 +56,7 @@ export async function writeImage(
     await rm(partial, { force: true });
     throw error;
   }
-  await syncDirectory(dirname(path));
+  await flushDirectory(dirname(path));
 }
 
 /** An image takes seconds to write, minutes on a slow stick. */
@@ -104,11 +105,4 @@ async function writeContent(content: Content, sink: ImageSink, signal: AbortSign
   if (position !== content.sizeBytes) {
     throw new Error(`The root has ${position} bytes, not the ${content.sizeBytes} it was said to have`);
   }
-}
-
-/** So that the new name survives a power cut. Windows opens no directories, and has no need of it. */
-async function syncDirectory(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  await using directory = await open(path, 'r');
-  await directory.sync();
 }

@@ -13,6 +13,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { flushDirectory } from '../../appliance/base/atomic-file.ts';
 import { systemCode } from '../../appliance/base/errors.ts';
 import { type BlobClaim, type BlobSink, type Digest, HashingSink, sha256 } from './blob.ts';
 import { PackageError } from './errors.ts';
@@ -183,13 +184,6 @@ async function renameOver(temporary: string, path: string): Promise<void> {
     if (process.platform !== 'win32' || !isBusy || (await sizeOf(path)) === undefined) throw error;
     await rm(temporary, { force: true });
   }
-}
-
-/** So that a power cut does not lose the rename. Windows has no such call. */
-async function flushDirectory(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  await using directory = await open(path, 'r');
-  await directory.sync();
 }
 
 /** Turns what a disk refuses into what the operator can do about it. */
