@@ -219,7 +219,7 @@ function makeInvite(config: Config): string {
   const { localpartMin, localpartMax } = config.accounts;
   const length = Math.min(Math.max(localpartMin, 9), localpartMax);
   const account = makeInviteAccount(randomBytes(length + 22), length);
-  return inviteUri(config.domain, account, !isOwnCertificate(readIfPresent(paths.tlsCertificate)));
+  return inviteUri(config.domain, account, !isOwnCertificate(readIfPresent(paths.tlsCredentials)));
 }
 
 function readIfPresent(path: string): string {

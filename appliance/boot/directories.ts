@@ -51,9 +51,10 @@ export const dataDirectories: readonly Directory[] = [
   directory(paths.mail, 'vmail', 'vmail', 0o700),
   directory(dirname(paths.accountsDatabase), 'relay', 'relay', 0o700),
   directory(dirname(paths.dkimKey), 'relay', 'relay', 0o700),
-  directory(dirname(paths.tlsCertificate), 'root', 'root', 0o755),
+  directory(dirname(paths.tlsCredentials), 'edge', 'edge', 0o700),
   directory(dirname(paths.sshHostKey), 'edge', 'edge', 0o700),
   directory(users.edge.home, 'edge', 'edge', 0o700),
+  directory(paths.acme, 'edge', 'edge', 0o700),
   directory(dirname(paths.postfixQueue), 'root', 'root', 0o755),
   ...queueDirectories,
   directory(paths.postfixData, 'postfix', 'postfix', 0o700),
@@ -78,6 +79,7 @@ export const runDirectories: readonly Directory[] = [
   // setgid: the sockets that the relay makes there belong to the group that may use them.
   directory(dirname(paths.milterSocket), 'relay', 'postfix', 0o2750),
   directory(dirname(paths.authSocket), 'relay', 'dovecot', 0o2750),
+  directory(dirname(paths.accountsSocket), 'relay', 'edge', 0o2750),
 ];
 
 /** Makes what is missing and mends owners and modes; never descends into what is there. */

@@ -9,8 +9,7 @@ import { isUsableCertificate, makeSelfSigned } from './certificate.ts';
 
 export interface KeyPaths {
   readonly dkimKey: string;
-  readonly tlsKey: string;
-  readonly tlsCertificate: string;
+  readonly tlsCredentials: string;
   readonly sshHostKey: string;
 }
 
@@ -54,14 +53,11 @@ async function ensureDkimKey(config: Config, { keyPaths, log }: KeyContext): Pro
 }
 
 async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyContext): Promise<void> {
-  const pair = {
-    keyPem: (await readTextIfPresent(keyPaths.tlsKey)) ?? '',
-    certificatePem: (await readTextIfPresent(keyPaths.tlsCertificate)) ?? '',
-  };
-  if (isUsableCertificate(pair, config.domain, nowMs)) return;
+  const present = (await readTextIfPresent(keyPaths.tlsCredentials)) ?? '';
+  if (isUsableCertificate({ keyPem: present, certificatePem: present }, config.domain, nowMs)) return;
   const made = await makeSelfSigned(config.domain, nowMs);
-  await writeFileAtomic(keyPaths.tlsKey, made.keyPem, { mode: 0o600 });
-  await writeFileAtomic(keyPaths.tlsCertificate, made.certificatePem, { mode: 0o644 });
+  const text = made.keyPem + made.certificatePem;
+  await writeFileAtomic(keyPaths.tlsCredentials, text, { mode: 0o600, owner: ownerOf('edge') });
   log.info('self-signed certificate made');
 }
 

@@ -55,6 +55,29 @@ const mailSchema = v.strictObject({
   deleteLargeAfterDays: v.optional(integer(1, 3650), 7),
 });
 
+const tlsSchema = v.strictObject({
+  /**
+   * `acme`: an authority vouches for the domain. `auto`: so too, where strangers can reach the domain; a
+   * private address, a name with a leading underscore or of a private network signs for itself.
+   */
+  certificate: v.optional(v.picklist(['auto', 'acme', 'self-signed']), 'auto'),
+  /** The authority's ACME directory (RFC 8555 §7.1.1). */
+  directory: v.optional(
+    v.pipe(v.string(), v.url('is not a URL'), v.startsWith('https://', 'does not begin with https://')),
+    'https://acme-v02.api.letsencrypt.org/directory',
+  ),
+  /** Empty: the authority's default for names, `shortlived` for addresses. */
+  profile: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{0,64}$/, 'is not the name of a profile')), ''),
+  challenge: v.optional(v.picklist(['auto', 'http-01', 'tls-alpn-01', 'dns-01']), 'auto'),
+  /** Where the authority may write to; it asks for none. */
+  contact: v.optional(v.union([v.literal(''), v.pipe(v.string(), v.email('is not a mail address'))]), ''),
+  /** Certificates (PEM) of authorities that are believed besides the public ones: those of a private network. */
+  authorities: v.optional(
+    v.array(v.pipe(v.string(), v.maxLength(16_384), v.includes('-----BEGIN CERTIFICATE-----'))),
+    [],
+  ),
+});
+
 const configSchema = v.strictObject({
   domain: v.string(),
   /** Shown to users by their clients (IMAP METADATA /shared/comment). */
@@ -64,6 +87,7 @@ const configSchema = v.strictObject({
   network: v.optional(networkSchema, {}),
   accounts: v.optional(accountsSchema, {}),
   mail: v.optional(mailSchema, {}),
+  tls: v.optional(tlsSchema, {}),
   /** Keys that may sign in over SSH, as in authorized_keys. */
   sshKeys: v.optional(v.array(shortText), []),
   /** Moved to DATA on first boot and taken out of the seed. */

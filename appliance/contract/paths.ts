@@ -13,6 +13,10 @@ export const paths = {
   seed: '/boot/chatmail.json',
   /** The configuration in force, validated, secrets taken out, for relay and edge (0640 root:relay). */
   config: '/run/chatmail/config.json',
+  /** The same for edge (0640 root:edge). */
+  edgeConfig: '/run/chatmail/edge-config.json',
+  /** Debian's authorities and those of `tls.authorities`: whom relay and edge believe. */
+  authorities: '/run/chatmail/ca-certificates.crt',
   lastGoodConfig: '/data/config/last-good.json',
 
   /** Rendered service configuration; /etc/postfix, /etc/dovecot … in the root are links to these. */
@@ -36,6 +40,10 @@ export const paths = {
   /** Sockets of the relay process: one directory a client, so that only its group may enter. */
   milterSocket: '/run/relay/postfix/milter.sock',
   saslSocket: '/run/relay/postfix/sasl.sock',
+  /** LMTP: Postfix hands over what goes to other relays. */
+  transportSocket: '/run/relay/postfix/transport.sock',
+  /** HTTP: the web server asks for accounts made with an invite token. */
+  accountsSocket: '/run/relay/edge/accounts.sock',
   authSocket: '/run/relay/dovecot/auth.sock',
   dictSocket: '/run/relay/dovecot/dict.sock',
   /** Dovecot's quota warning calls here, as if it were its program. */
@@ -48,8 +56,12 @@ export const paths = {
   mail: '/data/mail',
   accountsDatabase: '/data/relay/accounts.sqlite',
   dkimKey: '/data/relay/dkim/key.pem',
-  tlsCertificate: '/data/tls/cert.pem',
-  tlsKey: '/data/tls/key.pem',
+  /** Key and certificate chain in one file, so that both change in one rename. */
+  tlsCredentials: '/data/tls/relay.pem',
+  /** ACME account, orders in progress, the credentials before the present ones. */
+  acme: '/data/edge/acme',
+  /** What the device may change at its DNS provider with; 0600, of edge. */
+  dnsCredentials: '/data/edge/dns-credentials.json',
   sshHostKey: '/data/ssh/host_ed25519.pem',
   postfixQueue: '/data/postfix/queue',
   postfixData: '/data/postfix/lib',

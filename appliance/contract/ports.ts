@@ -12,4 +12,6 @@ export const ports = {
   /** On loopback, for the multiplexer on 443: TLS with a PROXY v2 header before it. */
   submissionsProxy: 10465,
   imapsProxy: 10993,
+  /** On loopback: mail that came over HTTPS, on its way to the same filter and queue as that of port 25. */
+  injection: 10025,
 } as const;

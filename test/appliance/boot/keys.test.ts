@@ -20,8 +20,7 @@ async function place() {
     directory,
     paths: {
       dkimKey: path('dkim.pem'),
-      tlsKey: path('tls.pem'),
-      tlsCertificate: path('cert.pem'),
+      tlsCredentials: path('tls.pem'),
       sshHostKey: path('ssh.pem'),
       boot: directory.path,
       seed: path('chatmail.json'),
@@ -40,14 +39,12 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     await ensureKeys(config, paths, options);
     const read = () =>
       Promise.all(
-        [paths.dkimKey, paths.tlsKey, paths.tlsCertificate, paths.sshHostKey].map((path) =>
-          readFile(path, 'utf8'),
-        ),
+        [paths.dkimKey, paths.tlsCredentials, paths.sshHostKey].map((path) => readFile(path, 'utf8')),
       );
     const first = await read();
     expect(createPrivateKey(first[0] ?? '').asymmetricKeyDetails?.modulusLength).toBe(2048);
-    expect(createPrivateKey(first[3] ?? '').asymmetricKeyType).toBe('ed25519');
-    for (const path of [paths.dkimKey, paths.tlsKey, paths.sshHostKey]) {
+    expect(createPrivateKey(first[2] ?? '').asymmetricKeyType).toBe('ed25519');
+    for (const path of [paths.dkimKey, paths.tlsCredentials, paths.sshHostKey]) {
       expect((await stat(path)).mode & 0o777).toBe(0o600);
     }
     await ensureKeys(config, paths, options);
@@ -59,10 +56,10 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     const { paths } = there;
     await ensureKeys(parseConfig({ domain: 'chat.example.org' }), paths, options);
     const dkimKey = await readFile(paths.dkimKey, 'utf8');
-    const certificate = await readFile(paths.tlsCertificate, 'utf8');
+    const certificate = await readFile(paths.tlsCredentials, 'utf8');
     await ensureKeys(parseConfig({ domain: '192.0.2.1' }), paths, options);
     expect(await readFile(paths.dkimKey, 'utf8')).toBe(dkimKey);
-    expect(await readFile(paths.tlsCertificate, 'utf8')).not.toBe(certificate);
+    expect(await readFile(paths.tlsCredentials, 'utf8')).not.toBe(certificate);
   });
 
   test('moves a DKIM key out of the seed, so that only DATA holds it', async () => {
