@@ -45,8 +45,9 @@ export function chooseConfig(seedText: string | undefined, lastGoodText: string 
 /** @throws ConfigError */
 function readConfig(text: string): Config {
   const config = parseConfigText(text);
-  const { dkimKey } = config.secrets;
+  const { dkimKey, dkimEd25519Key } = config.secrets;
   if (dkimKey !== undefined) checkDkimKey(dkimKey);
+  if (dkimEd25519Key !== undefined) checkEd25519Key(dkimEd25519Key);
   return config;
 }
 
@@ -67,6 +68,21 @@ function checkDkimKey(pem: string): void {
   }
   if (bits === undefined) throw refuse('is not an RSA key');
   if (bits < minRsaBits) throw refuse(`has ${bits} bits, fewer than ${minRsaBits}`);
+}
+
+function checkEd25519Key(pem: string): void {
+  let type: string | undefined;
+  try {
+    type = createPrivateKey(pem).asymmetricKeyType;
+  } catch {
+    // Said below, in words.
+  }
+  if (type === 'ed25519') return;
+  throw new ConfigError(
+    'secrets.dkimEd25519Key',
+    `secrets.dkimEd25519Key is ${type === undefined ? 'no private key that can be read' : 'not an Ed25519 key'}`,
+    'Give an Ed25519 private key as PKCS#8 PEM, or leave it out',
+  );
 }
 
 function describe(error: unknown): Problem {

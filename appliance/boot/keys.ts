@@ -1,5 +1,9 @@
-/** Keys that a device makes for itself on first boot. Each is complete and flushed, or not there. */
+/**
+ * Keys that a device makes for itself on first boot, and secrets that came with the seed. Each is complete and
+ * flushed, or not there.
+ */
 import { generateKeyPair } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { readTextIfPresent, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Log } from '../base/log.ts';
@@ -9,8 +13,10 @@ import { isUsableCertificate, makeSelfSigned } from './certificate.ts';
 
 export interface KeyPaths {
   readonly dkimKey: string;
+  readonly dkimEd25519Key: string;
   readonly tlsCredentials: string;
   readonly sshHostKey: string;
+  readonly dnsCredentials: string;
 }
 
 interface KeyContext {
@@ -31,6 +37,8 @@ export async function ensureKeys(
   const context = { keyPaths, nowMs, log };
   await Promise.all([
     ensureDkimKey(config, context),
+    takeDkimEd25519Key(config, context),
+    takeDnsCredentials(config, context),
     ensureCertificate(config, context),
     ensureSshHostKey(context),
   ]);
@@ -50,6 +58,32 @@ async function ensureDkimKey(config: Config, { keyPaths, log }: KeyContext): Pro
     await writeFileAtomic(keyPaths.dkimKey, privateKey.export({ type: 'pkcs8', format: 'pem' }), options);
     log.info('DKIM key made');
   }
+}
+
+/** Never made here: a key that nobody has published would only make mail longer. */
+async function takeDkimEd25519Key(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
+  const { dkimEd25519Key } = config.secrets;
+  if (dkimEd25519Key === undefined) return;
+  if (dkimEd25519Key === (await readTextIfPresent(keyPaths.dkimEd25519Key))) return;
+  await writeFileAtomic(keyPaths.dkimEd25519Key, dkimEd25519Key, { mode: 0o600, owner: ownerOf('relay') });
+  log.info('second DKIM key taken from the seed');
+}
+
+/** A seed that names no provider takes the right to change records away again. */
+async function takeDnsCredentials(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
+  const present = await readTextIfPresent(keyPaths.dnsCredentials);
+  if (config.dns.provider === '') {
+    if (present === undefined) return;
+    await rm(keyPaths.dnsCredentials, { force: true });
+    log.info('credentials for DNS removed');
+    return;
+  }
+  const { dnsCredentials } = config.secrets;
+  if (dnsCredentials === undefined) return;
+  const text = `${JSON.stringify(dnsCredentials)}\n`;
+  if (text === present) return;
+  await writeFileAtomic(keyPaths.dnsCredentials, text, { mode: 0o600, owner: ownerOf('edge') });
+  log.info('credentials for DNS taken from the seed');
 }
 
 async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyContext): Promise<void> {

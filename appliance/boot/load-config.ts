@@ -53,7 +53,7 @@ export async function scrubSeedFile(
   paths: ConfigPaths,
   { signal, log }: { readonly signal: AbortSignal; readonly log: Log },
 ): Promise<void> {
-  if (config.secrets.dkimKey === undefined) return;
+  if (Object.values(config.secrets).every((secret) => secret === undefined)) return;
   try {
     const text = await readTextIfPresent(paths.seed);
     if (text !== undefined) await replaceSecretFile(paths.boot, paths.seed, scrubSeed(text, config), signal);

@@ -2,16 +2,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Config, parseConfigText, toDocument } from '../contract/config.ts';
 
-/** A JSON string, a comment, or the member `"dkimKey": "…"` with the comma after it. */
-const token = /("dkimKey"\s*:\s*"(?:\\.|[^"\\])*"(?:\s*,)?)|"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[^]*?\*\//g;
+const text = /"(?:\\.|[^"\\\n])*"/.source;
+const comment = /\/\/[^\n]*|\/\*[^]*?\*\//.source;
+/** An object of texts, as far as needed to find its end: braces in texts and comments are none. */
+const flatObject = `\\{(?:${text}|${comment}|[^"/}])*\\}`;
+const secretMember = `"dkim(?:Ed25519)?Key"\\s*:\\s*${text}|"dnsCredentials"\\s*:\\s*${flatObject}`;
+/** A member of `secrets` with the comma after it, or else a JSON string or a comment. */
+const token = new RegExp(`((?:${secretMember})(?:\\s*,)?)|${text}|${comment}`, 'g');
 
 /**
- * @param text a valid seed that parses to `config`
- * @returns the text without `secrets.dkimKey`; a plain document where that cannot be cut out cleanly
+ * @param seed valid, and parses to `config`
+ * @returns the seed without what is in `secrets`; a plain document where that cannot be cut out cleanly
  */
-export function scrubSeed(text: string, config: Config): string {
+export function scrubSeed(seed: string, config: Config): string {
   const clean: Config = { ...config, secrets: {} };
-  const cut = text.replace(token, (match: string, member?: string) => (member === undefined ? match : ''));
+  const cut = seed.replace(token, (match: string, member?: string) => (member === undefined ? match : ''));
   try {
     if (isDeepStrictEqual(parseConfigText(cut), clean)) return cut;
   } catch {

@@ -34,10 +34,27 @@ const networkSchema = v.strictObject({
   ]),
 });
 
+const inviteToken = v.strictObject({
+  /** Goes into a link as it is. */
+  token: v.pipe(
+    v.string(),
+    v.regex(/^[A-Za-z0-9_-]{12,64}$/, 'is not 12 to 64 letters, digits, dashes or underscores'),
+  ),
+  /** How many accounts may be made with it. */
+  uses: v.optional(integer(1, 1_000_000), 1),
+  /** The last day (UTC) on which it counts: 2027-12-31. */
+  expires: v.optional(v.pipe(v.string(), v.isoDate('is not a date such as 2027-12-31'))),
+});
+
 /** Numbers follow chatmail/relay (facts/chatmail.md). */
 const accountsSchema = v.strictObject({
-  /** False closes account creation on first login. */
-  create: v.optional(v.boolean(), true),
+  /**
+   * Who gets an account. `open`: whoever signs in first to a free address; `token`: who has an invite
+   * token; `closed`: nobody new.
+   */
+  create: v.optional(v.picklist(['open', 'token', 'closed']), 'open'),
+  /** For `token`. */
+  tokens: v.optional(v.pipe(v.array(inviteToken), v.maxLength(1000, 'holds more than 1000 tokens')), []),
   localpartMin: v.optional(integer(1, 64), 9),
   localpartMax: v.optional(integer(1, 64), 9),
   passwordMin: v.optional(integer(1, 128), 9),
@@ -78,6 +95,32 @@ const tlsSchema = v.strictObject({
   ),
 });
 
+/** Names of the DNS providers in appliance/dns/providers, as `--provider` takes them. */
+export const dnsProviderNames = [
+  'cloudflare',
+  'desec',
+  'digitalocean',
+  'gandi',
+  'hetzner',
+  'ovh',
+  'porkbun',
+  'powerdns',
+  'rfc2136',
+  'route53',
+] as const;
+
+export type DnsProviderName = (typeof dnsProviderNames)[number];
+
+const dnsSchema = v.strictObject({
+  /**
+   * Where the device itself may change records, with `secrets.dnsCredentials`: to prove its domain by
+   * dns-01 and to keep its addresses current. Empty: nowhere, and credentials it has are removed.
+   */
+  provider: v.optional(v.picklist(['', ...dnsProviderNames]), ''),
+  /** Publishes the device's public addresses when they change. */
+  updateAddresses: v.optional(v.boolean(), false),
+});
+
 const configSchema = v.strictObject({
   domain: v.string(),
   /** Shown to users by their clients (IMAP METADATA /shared/comment). */
@@ -88,6 +131,7 @@ const configSchema = v.strictObject({
   accounts: v.optional(accountsSchema, {}),
   mail: v.optional(mailSchema, {}),
   tls: v.optional(tlsSchema, {}),
+  dns: v.optional(dnsSchema, {}),
   /** Keys that may sign in over SSH, as in authorized_keys. */
   sshKeys: v.optional(v.array(shortText), []),
   /** Moved to DATA on first boot and taken out of the seed. */
@@ -95,6 +139,18 @@ const configSchema = v.strictObject({
     v.strictObject({
       /** PKCS#8 PEM, RSA. Without one the appliance makes its own on first boot. */
       dkimKey: v.optional(v.pipe(v.string(), v.maxLength(16_384))),
+      /** PKCS#8 PEM, Ed25519: mail is signed with it too (RFC 8463). */
+      dkimEd25519Key: v.optional(v.pipe(v.string(), v.maxLength(16_384))),
+      /** What `dns.provider` wants to see, by the names of its environment variables. */
+      dnsCredentials: v.optional(
+        v.pipe(
+          v.record(
+            v.pipe(v.string(), v.regex(/^[A-Z][A-Z0-9_]{0,63}$/, 'is not the name of a credential')),
+            v.pipe(v.string(), v.maxLength(4096)),
+          ),
+          v.maxEntries(16),
+        ),
+      ),
     }),
     {},
   ),
@@ -107,6 +163,9 @@ export type Config = Readonly<Omit<v.InferOutput<typeof configSchema>, 'domain'>
   readonly domain: Domain;
 };
 
+/** An entry of `accounts.tokens`. */
+export type InviteToken = v.InferOutput<typeof inviteToken>;
+
 /**
  * Validates a configuration.
  * @throws ConfigError with the dotted path of the first thing that is wrong
@@ -115,7 +174,7 @@ export function parseConfig(document: unknown): Config {
   const result = v.safeParse(configSchema, document);
   if (!result.success) {
     const issue = result.issues[0];
-    const path = v.getDotPath(issue) ?? '(document)';
+    const path = shownPath(v.getDotPath(issue) ?? '(document)');
     throw new ConfigError(path, `${path} ${describeIssue(issue)}`, 'Mend the line and try again');
   }
   const config = { ...result.output, domain: parseDomain(result.output.domain) };
@@ -126,11 +185,29 @@ export function parseConfig(document: unknown): Config {
       'Raise localpartMax, or lower localpartMin',
     );
   }
+  const tokens = config.accounts.tokens.map(({ token }) => token);
+  const twice = tokens.findIndex((token, index) => tokens.indexOf(token) !== index);
+  if (twice >= 0) {
+    throw new ConfigError(
+      `accounts.tokens.${twice}.token`,
+      `accounts.tokens.${twice}.token is there twice`,
+      'Take one of them out, and give the other as many uses as both had',
+    );
+  }
   return config;
+}
+
+/** Of the credentials not even the names are shown: people confuse the two sides of the colon. */
+function shownPath(path: string): string {
+  return path.startsWith('secrets.dnsCredentials.') ? 'secrets.dnsCredentials' : path;
 }
 
 function describeIssue(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'strict_object' && issue.expected === 'never') return 'is not a known setting';
+  // The complaint goes to the console and into logs, and would quote the value.
+  if (v.getDotPath(issue)?.startsWith('secrets') === true && issue.kind === 'schema') {
+    return `should be ${issue.expected ?? 'something else'}`;
+  }
   if (issue.kind === 'validation' && !issue.message.startsWith('Invalid')) return issue.message;
   if (issue.expected !== null) return `should be ${issue.expected}, but is ${issue.received}`;
   return issue.message;
@@ -169,7 +246,9 @@ export function parseJsonWithComments(text: string): unknown {
   try {
     return JSON.parse(plain);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const said = error instanceof Error ? error.message : String(error);
+    // V8 quotes what surrounds the mistake, which may be a key or a token.
+    const reason = said.replace(/, (?:\.\.\.)?"[^]*" is not valid JSON$/, '');
     const position = Number(/position (\d+)/.exec(reason)?.[1] ?? plain.length);
     const line = plain.slice(0, position).split('\n').length;
     throw new ConfigError(

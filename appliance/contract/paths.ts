@@ -56,6 +56,8 @@ export const paths = {
   mail: '/data/mail',
   accountsDatabase: '/data/relay/accounts.sqlite',
   dkimKey: '/data/relay/dkim/key.pem',
+  /** The second one, where the operator has made one. */
+  dkimEd25519Key: '/data/relay/dkim/ed25519.pem',
   /** Key and certificate chain in one file, so that both change in one rename. */
   tlsCredentials: '/data/tls/relay.pem',
   /** ACME account, orders in progress, the credentials before the present ones. */

@@ -18,6 +18,7 @@
  *  - may have done part of its work when it fails, unless the provider is `atomic`; doing it again
  *    completes it.
  */
+import type { DnsProviderName } from '../contract/config.ts';
 import type { RecordSet } from '../contract/dns-records.ts';
 
 /** A record set as the provider holds it. */
@@ -141,8 +142,8 @@ export interface ProviderContext {
 }
 
 export interface ProviderDefinition {
-  /** What `--provider` takes. */
-  readonly name: string;
+  /** What `--provider` and `dns.provider` take. */
+  readonly name: DnsProviderName;
   readonly title: string;
   readonly credentials: readonly Credential[];
   /** Where the operator gets a token, and the rights it needs. */

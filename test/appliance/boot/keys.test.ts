@@ -1,4 +1,4 @@
-import { createPrivateKey } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
 import { mkdtempDisposable, readFile, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,6 +22,8 @@ async function place() {
       dkimKey: path('dkim.pem'),
       tlsCredentials: path('tls.pem'),
       sshHostKey: path('ssh.pem'),
+      dkimEd25519Key: path('dkim-ed25519.pem'),
+      dnsCredentials: path('dns-credentials.json'),
       boot: directory.path,
       seed: path('chatmail.json'),
       lastGoodConfig: path('last-good.json'),
@@ -88,5 +90,36 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
       source: 'seed',
       config: { secrets: {} },
     });
+  });
+
+  test('keeps credentials for DNS as long as a provider is named, and in one place', async () => {
+    await using there = await place();
+    const { paths } = there;
+    const { privateKey } = generateKeyPairSync('ed25519');
+    const dkimEd25519Key = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    const seed = {
+      domain: 'chat.example.org',
+      dns: { provider: 'desec', updateAddresses: true },
+      secrets: { dnsCredentials: { DESEC_TOKEN: 'the-token' }, dkimEd25519Key },
+    };
+    await writeFile(paths.seed, JSON.stringify(seed));
+    const choice = await loadConfig(paths);
+    if (choice.kind !== 'chosen') throw new Error('no configuration');
+    await ensureKeys(choice.config, paths, options);
+    await putInForce(choice.config, paths);
+    await scrubSeedFile(choice.config, paths, { signal: AbortSignal.timeout(5000), log: silentLog });
+    expect(JSON.parse(await readFile(paths.dnsCredentials, 'utf8'))).toEqual({ DESEC_TOKEN: 'the-token' });
+    expect((await stat(paths.dnsCredentials)).mode & 0o777).toBe(0o600);
+    expect(await readFile(paths.dkimEd25519Key, 'utf8')).toBe(dkimEd25519Key);
+    for (const path of [paths.seed, paths.lastGoodConfig, paths.config]) {
+      expect(await readFile(path, 'utf8')).not.toMatch(/the-token|PRIVATE KEY/);
+    }
+    // The scrubbed seed still names the provider: what is on DATA stays.
+    const again = await loadConfig(paths);
+    if (again.kind !== 'chosen') throw new Error('no configuration');
+    await ensureKeys(again.config, paths, options);
+    expect(await readFile(paths.dnsCredentials, 'utf8')).toContain('the-token');
+    await ensureKeys(parseConfig({ domain: 'chat.example.org' }), paths, options);
+    await expect(stat(paths.dnsCredentials)).rejects.toThrow('ENOENT');
   });
 });

@@ -24,6 +24,18 @@ describe('scrubSeed', () => {
     expect(parseConfigText(scrub(text))).toEqual({ ...parseConfigText(text), secrets: {} });
   });
 
+  test('cuts every secret, and finds the end of the credentials among braces and comments', () => {
+    const text = `{ "domain": "chat.example.org", "secrets": {
+  "dnsCredentials": { /* } */ "DESEC_TOKEN": "SECRET}\\"1", // } "
+    "HCLOUD_TOKEN" /* { */ : "SECRET2" },
+  "dkimEd25519Key": "SECRET3", // mine
+  "dkimKey": "SECRET4"
+}, "dns": { "provider": "desec" } }`;
+    expect(scrub(text)).toBe(
+      '{ "domain": "chat.example.org", "secrets": {\n  \n   // mine\n  \n}, "dns": { "provider": "desec" } }',
+    );
+  });
+
   test('never leaves the secret, never changes anything else', () => {
     fc.assert(
       fc.property(

@@ -9,7 +9,12 @@ import {
 describe('parseConfig', () => {
   test('fills every default from a domain alone', () => {
     const config = parseConfig({ domain: 'chat.example.org' });
-    expect(config.accounts).toMatchObject({ create: true, localpartMin: 9, localpartMax: 9, passwordMin: 9 });
+    expect(config.accounts).toMatchObject({
+      create: 'open',
+      localpartMin: 9,
+      localpartMax: 9,
+      passwordMin: 9,
+    });
     expect(config.mail).toMatchObject({
       maxMessageBytes: 31_457_280,
       quotaBytes: 524_288_000,
@@ -41,11 +46,52 @@ describe('parseConfig', () => {
       'prefix',
     ],
     [{ domain: 'a.example', accounts: { localpartMin: 10 } }, 'accounts.localpartMax', 'is below'],
+    [{ domain: 'a.example', accounts: { create: true } }, 'accounts.create', 'should be'],
+    [
+      { domain: 'a.example', accounts: { tokens: [{ token: 'short' }] } },
+      'accounts.tokens.0.token',
+      '12 to 64',
+    ],
+    [
+      { domain: 'a.example', accounts: { tokens: [{ token: 'a'.repeat(12), expires: 'soon' }] } },
+      'accounts.tokens.0.expires',
+      'is not a date',
+    ],
+    [
+      { domain: 'a.example', accounts: { tokens: [{ token: 'a'.repeat(12) }, { token: 'a'.repeat(12) }] } },
+      'accounts.tokens.1.token',
+      'there twice',
+    ],
     [{}, 'domain', 'should be'],
     [null, '(document)', 'should be Object'],
   ])('refuses %j at its path', (document, path, text) => {
     expect(() => parseConfig(document)).toThrow(
       expect.objectContaining({ path, message: expect.stringContaining(text) }),
+    );
+  });
+});
+
+describe('secrets', () => {
+  test.each([
+    [{ secrets: 'the-token' }, 'secrets'],
+    [{ secrets: { dkimKey: { pem: 'the-token' } } }, 'secrets.dkimKey'],
+    [{ secrets: { dnsCredentials: 'the-token' } }, 'secrets.dnsCredentials'],
+    [{ secrets: { dnsCredentials: { 'the-token': 'DESEC_TOKEN' } } }, 'secrets.dnsCredentials'],
+    [{ secrets: { dnsCredentials: { DESEC_TOKEN: ['the-token'] } } }, 'secrets.dnsCredentials'],
+    [{ secrets: { dnsCredentials: { DESEC_TOKEN: 'the-token'.repeat(500) } } }, 'secrets.dnsCredentials'],
+  ])('of %j nothing is quoted', (document, path) => {
+    expect(() => parseConfig({ domain: 'a.example', ...document })).toThrow(
+      expect.objectContaining({ path, message: expect.not.stringContaining('the-token') }),
+    );
+  });
+
+  test.each([
+    '{"secrets":{"dkimKey": the-token}}',
+    '{"secrets":{"dkimKey": "the-token" the-token',
+    'the-token',
+  ])('broken text is not quoted: %s', (text) => {
+    expect(() => parseConfigText(text)).toThrow(
+      expect.objectContaining({ message: expect.not.stringMatching(/the-tok|"/) }),
     );
   });
 });
