@@ -8,6 +8,7 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import { promisify } from 'node:util';
+import { certificateNames } from '../contract/certificate.ts';
 import { type Domain, plainDomain } from '../contract/domain.ts';
 
 /** No clock that is right is earlier, and a board that believes it is 2024 must not find it in the future. */
@@ -19,14 +20,6 @@ const sha256DigestInfo = Buffer.from('3031300d060960864801650304020105000420', '
 export interface KeyAndCertificate {
   readonly keyPem: string;
   readonly certificatePem: string;
-}
-
-/** Names the certificate is for: the domain itself, and what a chatmail relay serves under it. */
-export function certificateNames(domain: Domain): readonly string[] {
-  if (domain.kind === 'ip') return [domain.address];
-  // X.520 names and most verifiers want no underscore below; the subject itself has no choice.
-  if (domain.name.startsWith('_')) return [domain.name];
-  return [domain.name, `www.${domain.name}`, `mta-sts.${domain.name}`];
 }
 
 /** True when the pair belongs together, covers the domain, and is not about to end. */

@@ -2,25 +2,10 @@ import { X509Certificate } from 'node:crypto';
 import { connect, createServer } from 'node:tls';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import {
-  certificateNames,
-  isUsableCertificate,
-  makeSelfSigned,
-} from '../../../appliance/boot/certificate.ts';
+import { isUsableCertificate, makeSelfSigned } from '../../../appliance/boot/certificate.ts';
 import { parseDomain } from '../../../appliance/contract/domain.ts';
 
 const now = Date.UTC(2026, 5, 1);
-
-describe('certificateNames', () => {
-  test.each([
-    ['chat.example.org', ['chat.example.org', 'www.chat.example.org', 'mta-sts.chat.example.org']],
-    ['_chat.example.org', ['_chat.example.org']],
-    ['192.0.2.1', ['192.0.2.1']],
-    ['2001:DB8::1', ['2001:db8::1']],
-  ])('of %s', (domain, names) => {
-    expect(certificateNames(parseDomain(domain))).toEqual(names);
-  });
-});
 
 describe('makeSelfSigned', () => {
   test.each(['chat.example.org', '_chat.example.org', '192.0.2.1', '2001:db8::1'])(
