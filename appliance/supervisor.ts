@@ -24,7 +24,7 @@ import { openConsoles, standardOutput } from './console/outputs.ts';
 import { StatusConsole } from './console/status-console.ts';
 import type { Config } from './contract/config.ts';
 import { plainDomain } from './contract/domain.ts';
-import { inviteUri, makeInviteAccount } from './contract/invite.ts';
+import { inviteLengths, inviteUri, makeInviteAccount, urlHost } from './contract/invite.ts';
 import { paths } from './contract/paths.ts';
 import { unmount } from './disk/mount.ts';
 import { applySysctls, bringUpInterface, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
@@ -125,8 +125,8 @@ async function run(): Promise<void> {
         clockOk,
         disk: use === undefined ? undefined : { ...use, minFreeBytes },
         problems: started.problems,
-        notes: started.notes,
-        inviteUri: serves && config?.accounts.create === true ? invite : undefined,
+        notes: [...started.notes, ...inviteNotes(config)],
+        inviteUri: serves && config?.accounts.create === 'open' ? invite : undefined,
       };
     },
   });
@@ -216,10 +216,17 @@ async function run(): Promise<void> {
 }
 
 function makeInvite(config: Config): string {
-  const { localpartMin, localpartMax } = config.accounts;
-  const length = Math.min(Math.max(localpartMin, 9), localpartMax);
-  const account = makeInviteAccount(randomBytes(length + 22), length);
+  const { localpartLength, passwordLength } = inviteLengths(config.accounts);
+  const random = randomBytes(localpartLength + passwordLength);
+  const account = makeInviteAccount(random, localpartLength, passwordLength);
   return inviteUri(config.domain, account, !isOwnCertificate(readIfPresent(paths.tlsCredentials)));
+}
+
+/** Why there is no code to scan. A token stays off the screen: only the relay knows which are used up. */
+function inviteNotes(config: Config | undefined): readonly string[] {
+  if (config?.accounts.create !== 'token') return [];
+  const link = `https://${urlHost(config.domain)}/new?token=…`;
+  return [`Accounts are made by invite token: give out ${link} with one of accounts.tokens`];
 }
 
 function readIfPresent(path: string): string {

@@ -34,10 +34,10 @@ export function canonicalAddress(config: Config, text: string): string | null {
   return `${localpart}@${mailDomain(config.domain)}`;
 }
 
-/** Why `address` (canonical) may not be created with `password`, or null when it may. */
+/** Why `address` (canonical) may not be created by a first login with `password`, or null when it may. */
 export function creationRefusal(config: Config, address: string, password: string): Refusal | null {
   const { create, localpartMin, localpartMax, passwordMin } = config.accounts;
-  if (!create) return 'creation-closed';
+  if (create !== 'open') return 'creation-closed';
   const localpartLength = address.lastIndexOf('@');
   if (localpartLength < localpartMin) return 'localpart-too-short';
   if (localpartLength > localpartMax) return 'localpart-too-long';

@@ -16,6 +16,24 @@ export interface InviteAccount {
 
 export const inviteLocalpartLength = 9;
 export const invitePasswordLength = 22;
+
+export interface InviteLengths {
+  readonly localpartLength: number;
+  readonly passwordLength: number;
+}
+
+/** The usual lengths, or what the relay's rules want instead. */
+export function inviteLengths(rules: {
+  readonly localpartMin: number;
+  readonly localpartMax: number;
+  readonly passwordMin: number;
+}): InviteLengths {
+  return {
+    localpartLength: Math.min(Math.max(rules.localpartMin, inviteLocalpartLength), rules.localpartMax),
+    passwordLength: Math.max(rules.passwordMin, invitePasswordLength),
+  };
+}
+
 /** Without what people confuse: a code is sometimes typed. */
 const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789';
 
@@ -26,15 +44,31 @@ const alphabet = 'abcdefghijkmnpqrstuvwxyz23456789';
 export function makeInviteAccount(
   random: Uint8Array,
   localpartLength = inviteLocalpartLength,
+  passwordLength = invitePasswordLength,
 ): InviteAccount {
-  if (random.length < localpartLength + invitePasswordLength) {
-    throw new RangeError(`${localpartLength + invitePasswordLength} random bytes are needed`);
+  if (random.length < localpartLength + passwordLength) {
+    throw new RangeError(`${localpartLength + passwordLength} random bytes are needed`);
   }
   const text = Array.from(random, (byte) => alphabet[byte % alphabet.length] ?? '').join('');
   return {
     localpart: text.slice(0, localpartLength),
-    password: text.slice(localpartLength, localpartLength + invitePasswordLength),
+    password: text.slice(localpartLength, localpartLength + passwordLength),
   };
+}
+
+/** Where a client that has scanned it makes an account with an invite token; it sends a POST there. */
+export function tokenInviteUri(domain: Domain, token: string): string {
+  return `dcaccount:https://${urlHost(domain)}/new?token=${token}`;
+}
+
+/** The domain as a URL has it: an IPv6 address in brackets. */
+export function urlHost(domain: Domain): string {
+  return domain.kind === 'ip' && domain.family === 6 ? `[${domain.address}]` : plainDomain(domain);
+}
+
+/** The account's address as clients write it: an IPv6 literal without its tag. */
+export function inviteAddress(domain: Domain, { localpart }: InviteAccount): string {
+  return `${localpart}@${mailDomain(domain).replace('[IPv6:', '[')}`;
 }
 
 /**
@@ -73,13 +107,11 @@ export function dcloginUri(
 
 function dclogin(
   domain: Domain,
-  { localpart, password }: InviteAccount,
+  account: InviteAccount,
   servers: readonly (readonly [string, string])[],
 ): string {
-  const query = [['p', password], ['v', '1'], ...servers, ['ic', '3']].map(
+  const query = [['p', account.password], ['v', '1'], ...servers, ['ic', '3']].map(
     ([key, value]) => `${key}=${value}`,
   );
-  // Clients write an IPv6 literal without its tag.
-  const address = `${localpart}@${mailDomain(domain).replace('[IPv6:', '[')}`;
-  return `dclogin:${address}?${query.join('&')}`;
+  return `dclogin:${inviteAddress(domain, account)}?${query.join('&')}`;
 }

@@ -68,9 +68,8 @@ describe('creationRefusal', () => {
     expect(creationRefusal(config(), `alice.123@${domain}`, '😀'.repeat(9))).toBeNull();
   });
 
-  test('refuses everybody when creation is closed', () => {
-    expect(creationRefusal(config({ accounts: { create: false } }), `alice.123@${domain}`, '123456789')).toBe(
-      'creation-closed',
-    );
+  test.each(['closed', 'token'])('refuses everybody when creation is for %s', (create) => {
+    const refusal = creationRefusal(config({ accounts: { create } }), `alice.123@${domain}`, '123456789');
+    expect(refusal).toBe('creation-closed');
   });
 });

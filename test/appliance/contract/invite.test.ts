@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { parseDomain } from '../../../appliance/contract/domain.ts';
-import { inviteUri, makeInviteAccount } from '../../../appliance/contract/invite.ts';
+import {
+  inviteLengths,
+  inviteUri,
+  makeInviteAccount,
+  tokenInviteUri,
+} from '../../../appliance/contract/invite.ts';
 
 const account = { localpart: 'abcdefghi', password: 'pqrstuvwxyz23456789abc' };
 const servers = (host: string) => `ih=${host}&sh=${host}&ic=3`;
@@ -29,5 +34,24 @@ describe('makeInviteAccount', () => {
     expect(made.localpart).toMatch(/^[a-z2-9]{12}$/);
     expect(made.password).toMatch(/^[a-z2-9]{22}$/);
     expect(() => makeInviteAccount(random.subarray(0, 30))).toThrow(RangeError);
+  });
+});
+
+describe('tokenInviteUri', () => {
+  test.each([
+    ['chat.example.org', 'dcaccount:https://chat.example.org/new?token=T-1'],
+    ['2001:db8::1', 'dcaccount:https://[2001:db8::1]/new?token=T-1'],
+  ])('is the address that a client asks for an account at %s', (domain, uri) => {
+    expect(tokenInviteUri(parseDomain(domain), 'T-1')).toBe(uri);
+  });
+});
+
+describe('inviteLengths', () => {
+  test('follows the rules of a relay that wants other lengths than usual', () => {
+    const usual = { localpartMin: 1, localpartMax: 64, passwordMin: 9 };
+    expect(inviteLengths(usual)).toEqual({ localpartLength: 9, passwordLength: 22 });
+    expect(inviteLengths({ ...usual, localpartMin: 12 }).localpartLength).toBe(12);
+    expect(inviteLengths({ ...usual, localpartMax: 6 }).localpartLength).toBe(6);
+    expect(inviteLengths({ ...usual, passwordMin: 40 }).passwordLength).toBe(40);
   });
 });
