@@ -2,7 +2,7 @@
 import type { LookupContext, ZoneDelegation } from './delegation.ts';
 import type { Change, PushPlan, PushStep } from './plan.ts';
 import type { DnsProvider, Zone } from './provider.ts';
-import { questionKey, type ServerView, viewServers } from './survey.ts';
+import { type Answer, type Question, questionKey, viewServers } from './survey.ts';
 
 export interface PushOptions {
   readonly signal: AbortSignal;
@@ -59,12 +59,29 @@ export async function waitUntilVisible(
   context: LookupContext,
   options: WaitOptions,
 ): Promise<WaitResult> {
+  return waitUntilAnswered(delegation, changes, isVisible, context, options);
+}
+
+/** waitUntilVisible for answers of any kind: `isRight` says whether one server's is as it should be. */
+export async function waitUntilAnswered<Q extends Question>(
+  delegation: ZoneDelegation,
+  questions: readonly Q[],
+  isRight: (question: Q, answer: Answer) => boolean,
+  context: LookupContext,
+  options: WaitOptions,
+): Promise<WaitResult> {
   const deadline = options.now() + options.timeoutMs;
   for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(pauseMs * 1.5, maxPauseMs)) {
-    const views = await viewServers(delegation, changes, context);
-    const waitingFor = changes.flatMap((change) => serversWithout(change, views));
+    const views = await viewServers(delegation, questions, context);
+    const waitingFor = questions.flatMap((question) => {
+      const key = questionKey(question);
+      return views.flatMap(({ answers, title }) => {
+        const answer = answers.get(key);
+        return answer === undefined || isRight(question, answer) ? [] : { key, title };
+      });
+    });
     const unseen = new Set(waitingFor.map(({ key }) => key));
-    options.onProgress?.(changes.length - unseen.size, changes.length);
+    options.onProgress?.(questions.length - unseen.size, questions.length);
     const answered = views.some(({ answers }) => answers.size > 0);
     if (answered && waitingFor.length === 0) return { visible: true, waitingFor: [] };
     if (options.now() + pauseMs > deadline) {
@@ -75,15 +92,10 @@ export async function waitUntilVisible(
   }
 }
 
-function serversWithout(change: Change, views: readonly ServerView[]): { key: string; title: string }[] {
-  const key = questionKey(change);
+function isVisible(change: Change, answer: Answer): boolean {
+  // Behind a new CNAME an address question is answered with the target's addresses: only the CNAME's own
+  // question says whether an old address is gone.
+  if (change.after === null && answer.alias !== undefined) return true;
   const wanted = [...(change.after?.values ?? [])].sort().join('\n');
-  return views.flatMap((view) => {
-    const answer = view.answers.get(key);
-    if (answer === undefined) return [];
-    // Behind a new CNAME an address question is answered with the target's addresses: only the CNAME's own
-    // question says whether an old address is gone.
-    if (change.after === null && answer.alias !== undefined) return [];
-    return answer.values.join('\n') === wanted ? [] : { key, title: view.title };
-  });
+  return answer.values.join('\n') === wanted;
 }
