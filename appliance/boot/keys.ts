@@ -7,9 +7,10 @@ import { rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { readTextIfPresent, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Log } from '../base/log.ts';
+import { certificateSource } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
 import { users } from '../contract/users.ts';
-import { isUsableCertificate, makeSelfSigned } from './certificate.ts';
+import { isOwnCertificate, isUsableCertificate, makeSelfSigned } from './certificate.ts';
 
 export interface KeyPaths {
   readonly dkimKey: string;
@@ -88,7 +89,10 @@ async function takeDnsCredentials(config: Config, { keyPaths, log }: KeyContext)
 
 async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyContext): Promise<void> {
   const present = (await readTextIfPresent(keyPaths.tlsCredentials)) ?? '';
-  if (isUsableCertificate({ keyPem: present, certificatePem: present }, config.domain, nowMs)) return;
+  // One from an authority goes when the configuration wants none any more: nobody would renew it.
+  const isWanted = certificateSource(config) === 'acme' || isOwnCertificate(present);
+  if (isWanted && isUsableCertificate({ keyPem: present, certificatePem: present }, config.domain, nowMs))
+    return;
   const made = await makeSelfSigned(config.domain, nowMs);
   const text = made.keyPem + made.certificatePem;
   await writeFileAtomic(keyPaths.tlsCredentials, text, { mode: 0o600, owner: ownerOf('edge') });
