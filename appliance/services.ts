@@ -21,6 +21,8 @@ export interface ServiceOptions {
 
 const identity = (user: keyof typeof users): Identity => ({ uid: users[user].uid, gid: users[user].gid });
 const hours = 3_600_000;
+/** Whom relay and edge believe when they connect to others: Node reads it through OpenSSL. */
+const trust = { SSL_CERT_FILE: paths.authorities };
 
 /** Services in the order in which they are shown. */
 export function services({ keepsTime, waitForTime }: ServiceOptions): readonly Service[] {
@@ -43,12 +45,14 @@ export function services({ keepsTime, waitForTime }: ServiceOptions): readonly S
       args: [
         '--max-semi-space-size=2',
         '--disable-warning=ExperimentalWarning', // node:sqlite
+        '--use-openssl-ca',
         join(paths.programs, 'relay.js'),
       ],
       identity: identity('relay'),
       env: {
         NODE_ENV: 'production',
         HOME: users.relay.home,
+        ...trust,
         // Large messages go back to the system when they are done with, instead of staying in malloc's heap.
         MALLOC_MMAP_THRESHOLD_: '262144',
       },
@@ -81,6 +85,19 @@ export function services({ keepsTime, waitForTime }: ServiceOptions): readonly S
       reloadSignal: 'SIGHUP',
       usesCertificate: true,
       logGid: groups.postfix,
+    },
+    {
+      name: 'edge',
+      command: paths.node,
+      args: ['--max-semi-space-size=2', '--use-openssl-ca', join(paths.programs, 'edge.js')],
+      identity: identity('edge'),
+      env: { NODE_ENV: 'production', HOME: users.edge.home, ...trust },
+      // After it, so that two programs do not start side by side on one processor and mail comes first.
+      needs: ['relay'],
+      ready: { kind: 'tcp', port: ports.https },
+      reloadSignal: 'SIGHUP',
+      usesCertificate: true,
+      oomScoreAdjust: -200,
     },
   ];
   if (!keepsTime) return table;

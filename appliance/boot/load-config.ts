@@ -14,6 +14,7 @@ export interface ConfigPaths {
   readonly seed: string;
   readonly lastGoodConfig: string;
   readonly config: string;
+  readonly edgeConfig: string;
 }
 
 /** Reads and chooses; changes nothing. */
@@ -40,11 +41,12 @@ export async function putInForce(config: Config, paths: ConfigPaths): Promise<vo
   if ((await readTextIfPresent(paths.lastGoodConfig)) !== text) {
     await writeFileAtomic(paths.lastGoodConfig, text, { mode: 0o600 });
   }
-  await writeFileAtomic(paths.config, text, {
-    mode: 0o640,
-    owner: { uid: 0, gid: groups.relay },
-    flush: false,
-  });
+  for (const [path, gid] of [
+    [paths.config, groups.relay],
+    [paths.edgeConfig, groups.edge],
+  ] as const) {
+    await writeFileAtomic(path, text, { mode: 0o640, owner: { uid: 0, gid }, flush: false });
+  }
 }
 
 /** Takes the secrets out of the seed, once they are on DATA. A failure is logged: the relay runs all the same. */

@@ -19,6 +19,7 @@ import { prepareData } from '../disk/prepare-data.ts';
 import { hostnameOf, measureMachine } from '../render/locals.ts';
 import { readTemplates, renderConfiguration, writeRendered } from '../render/render.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
+import { writeAuthorities } from './authorities.ts';
 import { dataDirectories, ensureDirectories, runDirectories } from './directories.ts';
 import { ensureKeys } from './keys.ts';
 import { loadConfig, putInForce, scrubSeedFile } from './load-config.ts';
@@ -122,6 +123,7 @@ async function prepareServices(config: Config, { clock, log, signal }: StartUpOp
   await putInForce(config, paths);
   await scrubSeedFile(config, paths, { signal, log });
   await ensureRootKey();
+  await writeAuthorities(config, paths.authorities);
   const templates = await readTemplates(paths.templates);
   await writeRendered(await renderConfiguration(config, measureMachine(), templates));
 }

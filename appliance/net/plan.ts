@@ -19,6 +19,8 @@ export const machineSysctls: readonly Sysctl[] = [
   { path: 'fs/inotify/max_user_instances', value: '65535' },
   { path: 'fs/inotify/max_user_watches', value: '1048576' },
   { path: 'net/core/somaxconn', value: '4096' },
+  // The edge serves 80 and 443 without ever having been root.
+  { path: 'net/ipv4/ip_unprivileged_port_start', value: '80' },
   { path: 'net/ipv4/conf/all/accept_redirects', value: '0' },
   { path: 'net/ipv4/conf/default/accept_redirects', value: '0' },
   { path: 'net/ipv4/conf/all/send_redirects', value: '0' },

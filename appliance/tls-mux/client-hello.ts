@@ -13,7 +13,8 @@ export interface ClientHello {
 
 export type ClientHelloResult =
   | { readonly kind: 'hello'; readonly hello: ClientHello }
-  | { readonly kind: 'incomplete' }
+  /** Below `atLeastBytes` in all the answer stays this one: no need to ask again. */
+  | { readonly kind: 'incomplete'; readonly atLeastBytes: number }
   /** Not a TLS client, or a broken one. */
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -22,6 +23,12 @@ export type ClientHelloResult =
  * this nobody needs, and it bounds what a stranger makes us hold.
  */
 export const maxClientHelloBytes = 16_384;
+
+/** Nobody needs more records for it, and each one in a packet of its own makes us look again. */
+const maxRecords = 256;
+
+/** All that is ever looked at: the hello, and the headers of the records it came in. */
+export const maxReceivedBytes = maxClientHelloBytes + 5 * maxRecords;
 
 // Record layer (RFC 8446 §5.1)          Handshake (§4)
 // 0  1  type: 22 handshake              0  1  type: 1 client_hello
@@ -40,14 +47,18 @@ const extensionAlpn = 16;
 export function readClientHello(received: Uint8Array): ClientHelloResult {
   const handshake = joinRecords(received);
   if ('reason' in handshake) return { kind: 'refused', reason: handshake.reason };
-  const { bytes } = handshake;
+  const { bytes, nextAt } = handshake;
   const first = bytes[0];
-  if (first === undefined) return incompleteUnlessTooLong(received);
-  if (first !== 1) return { kind: 'refused', reason: `handshake message ${first} instead of a client hello` };
-  if (bytes.length < handshakeHeaderBytes) return incompleteUnlessTooLong(received);
+  if (first !== undefined && first !== 1) {
+    return { kind: 'refused', reason: `handshake message ${first} instead of a client hello` };
+  }
+  // What is too short to name its own length is looked at again with every byte.
+  if (bytes.length < handshakeHeaderBytes) return incomplete(received, received.length + 1);
   const length = ((bytes[1] ?? 0) << 16) | ((bytes[2] ?? 0) << 8) | (bytes[3] ?? 0);
-  if (length > maxClientHelloBytes) return { kind: 'refused', reason: `client hello of ${length} bytes` };
-  if (bytes.length < handshakeHeaderBytes + length) return incompleteUnlessTooLong(received);
+  if (length > maxClientHelloBytes - handshakeHeaderBytes) {
+    return { kind: 'refused', reason: `client hello of ${length} bytes` };
+  }
+  if (bytes.length < handshakeHeaderBytes + length) return incomplete(received, nextAt);
   try {
     const body = bytes.subarray(handshakeHeaderBytes, handshakeHeaderBytes + length);
     return { kind: 'hello', hello: decodeBody(body) };
@@ -57,29 +68,33 @@ export function readClientHello(received: Uint8Array): ClientHelloResult {
   }
 }
 
-function incompleteUnlessTooLong(received: Uint8Array): ClientHelloResult {
-  // Many tiny records can be longer than the hello they carry.
-  return received.length > 2 * maxClientHelloBytes
-    ? { kind: 'refused', reason: 'client hello spread over too many records' }
-    : { kind: 'incomplete' };
+function incomplete(received: Uint8Array, atLeastBytes: number): ClientHelloResult {
+  return received.length >= maxReceivedBytes
+    ? { kind: 'refused', reason: 'client hello spread over too many bytes' }
+    : { kind: 'incomplete', atLeastBytes };
 }
 
-/** The handshake bytes of the records so far, headers taken out. */
-function joinRecords(received: Uint8Array): { bytes: Uint8Array } | { reason: string } {
+/** The handshake bytes of the records so far, headers taken out, and where the next step of the reading is. */
+function joinRecords(received: Uint8Array): { bytes: Uint8Array; nextAt: number } | { reason: string } {
   const parts: Uint8Array[] = [];
-  for (let at = 0; at < received.length;) {
+  let at = 0;
+  while (at < received.length) {
     const type = received[at];
     if (type !== 22) return { reason: at === 0 ? 'not TLS' : `record of type ${type} within the hello` };
     const major = received[at + 1];
     if (major !== undefined && major !== 3) return { reason: 'not TLS' };
     if (received.length < at + recordHeaderBytes) break;
+    if (parts.length === maxRecords) return { reason: `client hello in more than ${maxRecords} records` };
     const length = ((received[at + 3] ?? 0) << 8) | (received[at + 4] ?? 0);
     if (length === 0 || length > maxRecordBytes) return { reason: `record of ${length} bytes` };
     const start = at + recordHeaderBytes;
     parts.push(received.subarray(start, Math.min(start + length, received.length)));
     at = start + length;
   }
-  return { bytes: parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts) };
+  return {
+    bytes: parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts),
+    nextAt: at > received.length ? at : at + recordHeaderBytes,
+  };
 }
 
 /** Takes bytes off the front; every reading beyond the end is a RangeError. */

@@ -2,7 +2,7 @@
  * The PROXY protocol, version 2, sender's side: tells the backend who really connected. HAProxy's
  * proxy-protocol.txt §2.2. TCP over IPv4 and IPv6 only, no TLVs.
  */
-import { isIPv4, SocketAddress } from 'node:net';
+import { addressBytes } from '../base/client-address.ts';
 
 export interface Endpoint {
   readonly address: string;
@@ -38,29 +38,4 @@ export function encodeProxyHeader(source: Endpoint, destination: Endpoint): Uint
   view.setUint16(16 + from.length * 2, source.port);
   view.setUint16(18 + from.length * 2, destination.port);
   return header;
-}
-
-/** An address without the mapping that dual-stack sockets put around IPv4. */
-export function unmapped(address: string): string {
-  const match = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
-  return match?.[1] ?? address;
-}
-
-function addressBytes(text: string): Uint8Array {
-  const address = unmapped(text);
-  if (isIPv4(address)) return Uint8Array.from(address.split('.'), Number);
-  const canonical = new SocketAddress({ address: address.split('%')[0] ?? '', family: 'ipv6' }).address;
-  const [head = '', tail] = canonical.split('::');
-  const groups = (part: string) =>
-    part === ''
-      ? []
-      : part.split(':').flatMap((group) => {
-          if (!group.includes('.')) return [Number.parseInt(group, 16)];
-          const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number);
-          return [(a << 8) | b, (c << 8) | d];
-        });
-  const front = groups(head);
-  const back = tail === undefined ? [] : groups(tail);
-  const words = [...front, ...Array<number>(8 - front.length - back.length).fill(0), ...back];
-  return Uint8Array.from(words.flatMap((word) => [word >> 8, word & 0xff]));
 }

@@ -1,13 +1,18 @@
 /**
- * Many services on one TLS port: looks at the ClientHello, picks a backend by ALPN, and from then on only
- * carries bytes. It holds no key and terminates nothing; strangers cost it a few kilobytes, for a few seconds.
+ * Many services on one TLS port: looks at the ClientHello and picks a backend by ALPN. A backend of another
+ * process gets a connection of its own and from then on only bytes are carried; one in this process gets the
+ * client's socket itself. It holds no key and terminates nothing; strangers cost it a few kilobytes, for a
+ * few seconds.
  */
 import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net';
+import { ClientCounter, clientKey } from '../base/client-address.ts';
 import type { Log } from '../base/log.ts';
-import { maxClientHelloBytes, readClientHello } from './client-hello.ts';
-import { encodeProxyHeader, unmapped } from './proxy-header.ts';
+import { maxReceivedBytes, readClientHello } from './client-hello.ts';
+import { encodeProxyHeader } from './proxy-header.ts';
 
-export interface Backend {
+/** A server in another process. */
+export interface ConnectBackend {
+  readonly kind: 'connect';
   readonly name: string;
   readonly target: Pick<
     NetConnectOpts & { host?: string; port?: number; path?: string },
@@ -16,6 +21,16 @@ export interface Backend {
   /** Send the PROXY header first, so that the backend sees the client's address. */
   readonly proxyHeader: boolean;
 }
+
+/** A server in this process. */
+export interface AcceptBackend {
+  readonly kind: 'accept';
+  readonly name: string;
+  /** Takes over the client's socket, whose next bytes to read are the ClientHello's first, and its deadlines. */
+  readonly accept: (client: Socket) => void;
+}
+
+export type Backend = ConnectBackend | AcceptBackend;
 
 export interface MuxOptions {
   /** By ALPN protocol; the client's first protocol that is here wins. */
@@ -26,90 +41,140 @@ export interface MuxOptions {
   /** A client that has not said hello after so long is dropped. */
   readonly helloTimeoutMs?: number;
   readonly connectTimeoutMs?: number;
-  /** A connection on which nothing moved in either direction for so long is dropped. IDLE clients speak every few minutes. */
+  /**
+   * A connection on which nothing moved in either direction for so long is dropped. IDLE clients speak every
+   * few minutes.
+   */
   readonly idleTimeoutMs?: number;
   readonly maxConnections?: number;
+  /** Connections that have not said hello; when there are more, the one that waits longest is dropped. */
+  readonly maxWaiting?: number;
   /** Of one IPv4 address, or one IPv6 /64. Many phones share the address of their provider. */
   readonly maxPerAddress?: number;
 }
+
+type Settings = typeof defaults & MuxOptions;
 
 const defaults = {
   helloTimeoutMs: 10_000,
   connectTimeoutMs: 5_000,
   idleTimeoutMs: 35 * 60_000,
   maxConnections: 20_000,
+  maxWaiting: 1000,
   maxPerAddress: 500,
 };
 
-/** TLS alert: fatal, unrecognized_name would leak nothing; internal_error says "not now" (RFC 8446 §6). */
+/** TLS alert: fatal, internal_error, which says "not now" (RFC 8446 §6). */
 const alertInternalError = Uint8Array.of(0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x50);
 
-/** A server that is not listening yet. Closing it leaves connections that are carried alone; destroy them by signal. */
+/** For people who wrote http:// before a name and :443 behind it. */
+const httpAnswer = [
+  'HTTP/1.1 400 Bad Request',
+  'Content-Type: text/plain; charset=utf-8',
+  'Content-Length: 44',
+  'Connection: close',
+  '',
+  'This port speaks TLS: use https:// instead.\n',
+].join('\r\n');
+
+/**
+ * A server that is not listening yet. When `signal` fires it closes and connections end, but for those that
+ * an `accept` backend took: they are that backend's.
+ */
 export function createMux(options: MuxOptions, signal: AbortSignal): Server {
   const settings = { ...defaults, ...options };
-  const perAddress = new Map<string, number>();
+  const perAddress = new ClientCounter(settings.maxPerAddress);
+  const clients = new Set<Socket>();
+  /** In the order of their arrival. */
+  const waiting = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (client) => {
-    const key = addressKey(client.remoteAddress ?? '');
-    const count = (perAddress.get(key) ?? 0) + 1;
-    if (count > settings.maxPerAddress) {
+    const key = clientKey(client.remoteAddress ?? '');
+    if (signal.aborted || !perAddress.tryEnter(key)) {
       client.destroy();
       return;
     }
-    perAddress.set(key, count);
+    clients.add(client);
     client.once('close', () => {
-      const left = (perAddress.get(key) ?? 1) - 1;
-      if (left > 0) perAddress.set(key, left);
-      else perAddress.delete(key);
+      perAddress.leave(key);
+      clients.delete(client);
+      waiting.delete(client);
     });
-    const stop = () => client.destroy();
-    signal.addEventListener('abort', stop, { once: true });
-    client.once('close', () => signal.removeEventListener('abort', stop));
-    awaitHello(client, settings);
+    const [longest] = waiting.size < settings.maxWaiting ? [] : waiting;
+    longest?.destroy();
+    waiting.add(client);
+    awaitHello(client, settings, (received, backend) => {
+      waiting.delete(client);
+      if (backend.kind === 'connect') {
+        carry(client, received, backend, settings);
+        return;
+      }
+      clients.delete(client);
+      client.unshift(received);
+      backend.accept(client);
+    });
   });
   server.maxConnections = settings.maxConnections;
-  signal.addEventListener('abort', () => server.close(), { once: true });
+  signal.addEventListener(
+    'abort',
+    () => {
+      server.close();
+      for (const client of clients) client.destroy();
+    },
+    { once: true },
+  );
   return server;
 }
 
-function awaitHello(client: Socket, settings: typeof defaults & MuxOptions): void {
-  const chunks: Buffer[] = [];
+function awaitHello(
+  client: Socket,
+  settings: Settings,
+  choose: (received: Buffer, backend: Backend) => void,
+): void {
+  // One buffer that grows, not a list: a thousand packets of one byte must not cost a thousand buffers.
+  let buffer: Buffer = Buffer.alloc(0);
   let length = 0;
-  const deadline = setTimeout(() => client.destroy(), settings.helloTimeoutMs);
-  const leave = () => {
-    clearTimeout(deadline);
-    client.off('data', onData).off('end', drop);
-  };
+  let atLeastBytes = 0;
   const drop = () => client.destroy();
+  const deadline = setTimeout(drop, settings.helloTimeoutMs);
+  const forget = () => clearTimeout(deadline);
   const onData = (chunk: Buffer) => {
-    chunks.push(chunk);
+    if (length === 0) {
+      buffer = chunk;
+    } else if (length + chunk.length <= buffer.length) {
+      buffer.set(chunk, length);
+    } else {
+      const larger = Buffer.allocUnsafeSlow(Math.max(maxReceivedBytes, length + chunk.length));
+      larger.set(buffer.subarray(0, length));
+      larger.set(chunk, length);
+      buffer = larger;
+    }
     length += chunk.length;
-    const received = chunks.length === 1 ? chunk : Buffer.concat(chunks);
+    if (length < atLeastBytes) return;
+    const received = buffer.subarray(0, length);
     const result = readClientHello(received);
-    if (result.kind === 'incomplete' && length <= 2 * maxClientHelloBytes) return;
-    leave();
+    if (result.kind === 'incomplete') {
+      ({ atLeastBytes } = result);
+      return;
+    }
+    forget();
+    client.off('data', onData).off('end', drop).off('close', forget);
     if (result.kind !== 'hello') {
-      client.destroy();
+      if (/^[A-Z]{3,7} [/*h]/.test(received.toString('latin1', 0, 10))) client.end(httpAnswer);
+      client.destroySoon();
       return;
     }
     client.pause();
     const protocol = result.hello.protocols.find((name) => settings.byProtocol.has(name));
-    const backend =
-      (protocol === undefined ? undefined : settings.byProtocol.get(protocol)) ?? settings.fallback;
-    carry(client, received, backend, settings);
+    const backend = protocol === undefined ? undefined : settings.byProtocol.get(protocol);
+    choose(received, backend ?? settings.fallback);
   };
-  client.on('error', drop);
-  client.once('close', () => clearTimeout(deadline));
+  client.on('error', drop).on('close', forget);
   client.on('data', onData).on('end', drop);
   client.resume();
 }
 
 /** Opens the backend, hands it what has been read, and lets bytes flow until both sides are done. */
-function carry(
-  client: Socket,
-  received: Buffer,
-  backend: Backend,
-  settings: typeof defaults & MuxOptions,
-): void {
+function carry(client: Socket, received: Buffer, backend: ConnectBackend, settings: Settings): void {
   // Asked before anything else can happen to the socket: a closed one has no addresses.
   const header = backend.proxyHeader ? headerFor(client) : new Uint8Array();
   if (header === undefined) {
@@ -127,17 +192,11 @@ function carry(
   target.once('connect', () => {
     connected = true;
     clearTimeout(deadline);
-    target.write(header);
-    target.write(received);
+    target.write(Buffer.concat([header, received]));
     client.pipe(target);
     target.pipe(client);
-    for (const side of [client, target]) {
-      side.setTimeout(settings.idleTimeoutMs, () => {
-        // Each socket hears only what it reads and writes itself; both carry the same bytes, so both are idle.
-        client.destroy();
-        target.destroy();
-      });
-    }
+    // Every byte in either direction is read from or written to this one.
+    client.setTimeout(settings.idleTimeoutMs, () => client.destroy());
   });
   target.on('error', (error) => {
     if (!connected) {
@@ -146,7 +205,6 @@ function carry(
     }
     client.destroySoon();
   });
-  client.on('error', () => target.destroy());
   client.once('close', () => {
     clearTimeout(deadline);
     target.destroy();
@@ -162,12 +220,4 @@ function headerFor(client: Socket): Uint8Array | undefined {
     { address: remoteAddress, port: remotePort },
     { address: localAddress, port: localPort },
   );
-}
-
-/** What is counted as one client: an IPv4 address, or the /64 that one IPv6 customer owns. */
-function addressKey(remote: string): string {
-  const address = unmapped(remote);
-  if (!address.includes(':')) return address;
-  const [head = ''] = address.split('::');
-  return head.split(':').slice(0, 4).join(':');
 }

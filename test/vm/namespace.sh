@@ -10,6 +10,8 @@ mount --bind "$data" "$root/data"
 mount --bind "$boot" "$root/boot"
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
+# Of this network namespace; a machine's supervisor sets it with its other kernel settings.
+echo 80 >"$root/proc/sys/net/ipv4/ip_unprivileged_port_start"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup" 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for node in null:1:3:666 zero:1:5:666 full:1:7:666 random:1:8:666 urandom:1:9:666 tty:5:0:666; do

@@ -28,6 +28,7 @@ async function place() {
       seed: path('chatmail.json'),
       lastGoodConfig: path('last-good.json'),
       config: path('config.json'),
+      edgeConfig: path('edge-config.json'),
     },
     [Symbol.asyncDispose]: () => directory.remove(),
   };
@@ -80,7 +81,7 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     await putInForce(choice.config, paths);
     await scrubSeedFile(choice.config, paths, { signal: AbortSignal.timeout(5000), log: silentLog });
     expect(await readFile(paths.dkimKey, 'utf8')).toBe(dkimKey);
-    for (const path of [paths.seed, paths.lastGoodConfig, paths.config]) {
+    for (const path of [paths.seed, paths.lastGoodConfig, paths.config, paths.edgeConfig]) {
       expect(await readFile(path, 'utf8')).not.toContain('PRIVATE KEY');
     }
     expect(await readFile(paths.seed, 'utf8')).toContain('// mine');

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { maxClientHelloBytes, readClientHello } from '../../../appliance/tls-mux/client-hello.ts';
+import { maxReceivedBytes, readClientHello } from '../../../appliance/tls-mux/client-hello.ts';
 
 /** RFC 8448 §3, the client's first record. */
 const rfc8448 = Buffer.from(
@@ -86,12 +86,13 @@ describe('readClientHello', () => {
 
   test('does not care how it is split over records', async () => {
     const hello = await helloOf({ servername: 'a.example', ALPNProtocols: ['imap'] });
-    for (const size of [2, 3, 64, 200]) expectHello(refragment(hello, size), 'a.example', ['imap']);
+    for (const size of [10, 64, 200]) expectHello(refragment(hello, size), 'a.example', ['imap']);
+    for (const size of [1, 2, 3]) expectHello(refragment(rfc8448, size), 'server', []);
   });
 
   test('asks for more until the last byte, and ignores what follows', () => {
     for (let length = 0; length < rfc8448.length; length++) {
-      expect(readClientHello(rfc8448.subarray(0, length))).toEqual({ kind: 'incomplete' });
+      expect(readClientHello(rfc8448.subarray(0, length))).toMatchObject({ kind: 'incomplete' });
     }
     const split = refragment(rfc8448, 7);
     for (let length = 0; length < split.length; length++) {
@@ -112,11 +113,39 @@ describe('readClientHello', () => {
     expect(readClientHello(Buffer.from(text, 'latin1'))).toMatchObject({ kind: 'refused' });
   });
 
-  test('never holds more than its bound', () => {
-    const trickle = Buffer.concat(
-      Array.from({ length: maxClientHelloBytes }, () => Uint8Array.of(22, 3, 1, 0, 1, 1)),
-    );
-    expect(readClientHello(trickle).kind).toBe('refused');
+  test('never holds more than its bound, nor looks more often than it has records', () => {
+    const record = (...bytes: number[]) =>
+      Uint8Array.of(22, 3, 1, bytes.length >> 8, bytes.length & 255, ...bytes);
+    const trickle = Buffer.concat([record(1, 0, 63, 0), ...Array.from({ length: 4000 }, () => record(1))]);
+    const heavy = Buffer.concat([
+      record(1, 0, 63, 0),
+      ...Array.from({ length: 4000 }, () => record(...Array<number>(60).fill(1))),
+    ]);
+    for (const endless of [trickle, heavy]) {
+      const looks: number[] = [];
+      let kind = 'incomplete';
+      for (let length = 1, atLeast = 1; kind === 'incomplete'; length++) {
+        if (length < atLeast) continue;
+        const result = readClientHello(endless.subarray(0, length));
+        ({ kind } = result);
+        looks.push(length);
+        if (result.kind === 'incomplete') atLeast = result.atLeastBytes;
+      }
+      expect(kind).toBe('refused');
+      expect(looks.length).toBeLessThan(2 * 256 + 10);
+      expect(looks.at(-1)).toBeLessThanOrEqual(maxReceivedBytes);
+    }
+  });
+
+  test('is right about how many bytes it takes before the answer can change', () => {
+    for (const hello of [rfc8448, refragment(rfc8448, 1), refragment(rfc8448, 7), refragment(rfc8448, 196)]) {
+      for (let length = 1; length < hello.length; length++) {
+        const result = readClientHello(hello.subarray(0, length));
+        if (result.kind !== 'incomplete') throw new Error(`not incomplete after ${length} bytes`);
+        expect(result.atLeastBytes).toBeGreaterThan(length);
+        expect(result.atLeastBytes).toBeLessThanOrEqual(hello.length);
+      }
+    }
   });
 
   test('answers any bytes at all without throwing', () => {

@@ -5,7 +5,7 @@ import { createServer as createTlsServer, connect as connectTls, type TLSSocket 
 import forge from 'node-forge';
 import { afterEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../../appliance/base/log.ts';
-import { type Backend, createMux, type MuxOptions } from '../../../appliance/tls-mux/server.ts';
+import { type ConnectBackend, createMux, type MuxOptions } from '../../../appliance/tls-mux/server.ts';
 
 const certificate = selfSigned();
 const closers: (() => void)[] = [];
@@ -34,7 +34,7 @@ async function listen(server: Server): Promise<number> {
 }
 
 /** A TLS backend that answers with its name and then echoes until the client is done. */
-async function backend(name: string, proxyHeader = false): Promise<Backend & { headers: Buffer[] }> {
+async function backend(name: string, proxyHeader = false): Promise<ConnectBackend & { headers: Buffer[] }> {
   const headers: Buffer[] = [];
   const tls = createTlsServer({ ...certificate, minVersion: 'TLSv1.2' }, (socket) => {
     socket.on('error', () => {});
@@ -51,7 +51,13 @@ async function backend(name: string, proxyHeader = false): Promise<Backend & { h
       tls.emit('connection', socket);
     });
   });
-  return { name, target: { host: '127.0.0.1', port: await listen(plain) }, proxyHeader, headers };
+  return {
+    kind: 'connect',
+    name,
+    target: { host: '127.0.0.1', port: await listen(plain) },
+    proxyHeader,
+    headers,
+  };
 }
 
 async function mux(options: Partial<MuxOptions> & Pick<MuxOptions, 'fallback'>): Promise<number> {
@@ -144,7 +150,12 @@ describe('createMux', () => {
     dead.close();
     await once(dead, 'close');
     const port = await mux({
-      fallback: { name: 'dead', target: { host: '127.0.0.1', port: deadPort }, proxyHeader: false },
+      fallback: {
+        kind: 'connect',
+        name: 'dead',
+        target: { host: '127.0.0.1', port: deadPort },
+        proxyHeader: false,
+      },
     });
     const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
     const [error] = (await once(socket, 'error').catch((reason: unknown) => [reason])) as [Error];

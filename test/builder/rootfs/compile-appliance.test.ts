@@ -5,13 +5,15 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compileAppliance } from '../../../builder/rootfs/compile-appliance.ts';
 
-/** Two programs that share code, load a CommonJS package lazily, and one that has a package of its own. */
+/** Programs that share code, one of which loads a CommonJS package lazily that has a package of its own. */
 const sources: Readonly<Record<string, string>> = {
   'package.json': '{"type":"module"}',
   'appliance/supervisor.ts':
     "import { greet } from './base/greet.ts';\nexport const said = greet('supervisor');\nexport const lazy = async () => (await import('./base/lazy.ts')).answer;\n",
   'appliance/relay.ts':
     "import { greet } from './base/greet.ts';\nexport const said: string = greet('relay');\n",
+  'appliance/edge.ts':
+    "import { greet } from './base/greet.ts';\nexport const said: string = greet('edge');\n",
   'appliance/base/greet.ts': 'export const greet = (name: string): string => `hello ${name}`;\n',
   'appliance/base/lazy.ts':
     "import outer from '@scope/outer';\nexport const answer: number = outer.answer;\n",
@@ -66,6 +68,7 @@ describe('compileAppliance', () => {
     const { programs } = await compileAppliance(checkout);
     expect(programs.map(({ fileName }) => fileName)).toEqual(
       expect.arrayContaining([
+        'edge.js',
         'relay.js',
         'supervisor.js',
         expect.stringMatching(/^chunk-[0-9a-f]{12}\.js$/),
