@@ -22,7 +22,7 @@ import { isSynchronised } from './clock/synchronised.ts';
 import { diskUse, ownAddresses } from './console/machine-state.ts';
 import { openConsoles, standardOutput } from './console/outputs.ts';
 import { StatusConsole } from './console/status-console.ts';
-import type { Config } from './contract/config.ts';
+import { type Config, defaultNetwork } from './contract/config.ts';
 import { plainDomain } from './contract/domain.ts';
 import { inviteLengths, inviteUri, makeInviteAccount, urlHost } from './contract/invite.ts';
 import { paths } from './contract/paths.ts';
@@ -239,7 +239,7 @@ function readIfPresent(path: string): string {
 
 /** Even without a configuration the machine gets an address: the console shows it. */
 async function network(config: Config | undefined, supervision: Supervision): Promise<void> {
-  const settings = config?.network ?? { ipv4: 'dhcp', ipv6: 'auto', forwarders: [], ntpServers: [] };
+  const settings = config?.network ?? defaultNetwork;
   try {
     const name = await bringUpInterface(settings, { clock, log, signal });
     const client = dhcpClient(name, settings, config === undefined ? 'chatmail' : hostnameOf(config));

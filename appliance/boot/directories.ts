@@ -60,6 +60,7 @@ export const dataDirectories: readonly Directory[] = [
   directory(paths.postfixData, 'postfix', 'postfix', 0o700),
   directory(paths.dovecotState, 'root', 'root', 0o755),
   directory(dirname(paths.lastTime), 'root', 'root', 0o755),
+  directory(dirname(paths.wifiPassword), 'root', 'root', 0o700),
   directory(paths.chronyState, 'chrony', 'chrony', 0o750),
   directory(paths.unboundState, 'unbound', 'unbound', 0o750),
 ];
@@ -73,6 +74,8 @@ export const runDirectories: readonly Directory[] = [
   directory(paths.unboundConfig, 'unbound', 'unbound', 0o755),
   // chronyd refuses to put its socket into a directory that others may enter.
   directory(paths.chronyConfig, 'chrony', 'chrony', 0o750),
+  directory(paths.wifiConfig, 'root', 'root', 0o700),
+  directory(paths.avahiConfig, 'root', 'root', 0o755),
   directory(paths.networkRun, 'root', 'root', 0o755),
   directory('/run/dovecot', 'root', 'root', 0o755),
   directory(dirname(dirname(paths.milterSocket)), 'root', 'root', 0o755),

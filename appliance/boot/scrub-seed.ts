@@ -6,7 +6,7 @@ const text = /"(?:\\.|[^"\\\n])*"/.source;
 const comment = /\/\/[^\n]*|\/\*[^]*?\*\//.source;
 /** An object of texts, as far as needed to find its end: braces in texts and comments are none. */
 const flatObject = `\\{(?:${text}|${comment}|[^"/}])*\\}`;
-const secretMember = `"dkim(?:Ed25519)?Key"\\s*:\\s*${text}|"dnsCredentials"\\s*:\\s*${flatObject}`;
+const secretMember = `"(?:dkim(?:Ed25519)?Key|wifiPassword)"\\s*:\\s*${text}|"dnsCredentials"\\s*:\\s*${flatObject}`;
 /** A member of `secrets` with the comma after it, or else a JSON string or a comment. */
 const token = new RegExp(`((?:${secretMember})(?:\\s*,)?)|${text}|${comment}`, 'g');
 

@@ -23,6 +23,7 @@ import { writeAuthorities } from './authorities.ts';
 import { dataDirectories, ensureDirectories, runDirectories } from './directories.ts';
 import { ensureKeys } from './keys.ts';
 import { loadConfig, putInForce, scrubSeedFile } from './load-config.ts';
+import { keepWifiPassword } from './wifi-password.ts';
 
 export interface StartUpOptions {
   /** In a mount namespace whose disks, hostname and clock are somebody else's business. */
@@ -120,6 +121,7 @@ async function setHostname(config: Config | undefined, log: Log, signal: AbortSi
 async function prepareServices(config: Config, { clock, log, signal }: StartUpOptions): Promise<void> {
   await ensureDirectories(dataDirectories);
   await ensureKeys(config, paths, { nowMs: clock.wallMs(), log });
+  await keepWifiPassword(config, paths.wifiPassword, log);
   await putInForce(config, paths);
   await scrubSeedFile(config, paths, { signal, log });
   await ensureRootKey();

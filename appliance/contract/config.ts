@@ -3,6 +3,7 @@
  * appliance validates it at boot and renders every service from it. Unknown keys are errors. Every key
  * but `domain` has a default, so the smallest seed is `{"domain":"chat.example.org"}`.
  */
+import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { ConfigError } from '../base/errors.ts';
 import { type Domain, parseDomain } from './domain.ts';
@@ -16,15 +17,75 @@ const integer = (min: number, max: number) =>
   v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const shortText = v.pipe(v.string(), v.maxLength(500), v.regex(/^\P{Cc}*$/u, 'holds a control character'));
 
-const staticAddress = v.strictObject({
-  /** With its prefix length: 192.0.2.5/24, 2001:db8::5/64. */
-  address: v.pipe(v.string(), v.regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'is not an address with a prefix length')),
-  gateway: v.pipe(v.string(), v.ip('is not an IP address')),
+const staticAddress = (family: 4 | 6) => {
+  const isOfFamily = (text: string) => isIP(text) === family;
+  return v.strictObject({
+    /** With its prefix length: 192.0.2.5/24, 2001:db8::5/64. */
+    address: v.pipe(
+      v.string(),
+      v.check(
+        (text) => {
+          const [, address = '', length = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
+          return isOfFamily(address) && Number(length) <= (family === 4 ? 32 : 128);
+        },
+        `is not an IPv${family} address with a prefix length, such as ${family === 4 ? '192.0.2.5/24' : '2001:db8::5/64'}`,
+      ),
+    ),
+    gateway: v.pipe(v.string(), v.check(isOfFamily, `is not an IPv${family} address`)),
+  });
+};
+
+/** IEEE 802.11-2020 §9.4.2.2: the name of a network has 32 bytes at most. */
+const maxSsidBytes = 32;
+
+const wifiSchema = v.strictObject({
+  /** The name of the network. */
+  ssid: v.pipe(
+    v.string(),
+    v.check((text) => {
+      const { length } = Buffer.from(text);
+      return length > 0 && length <= maxSsidBytes && !text.includes('\0') && text.isWellFormed();
+    }, `is not the name of a Wi-Fi network: it has 1 to ${maxSsidBytes} bytes`),
+  ),
+  /** Where the device is (ISO 3166-1 alpha-2): which channels it may use, and how loud. */
+  country: v.pipe(v.string(), v.regex(/^[A-Z]{2}$/, 'is not a country in two capital letters, such as DE')),
+  /** `wpa`: WPA2 or WPA3, with secrets.wifiPassword. `open`: no password, and everybody listens. */
+  security: v.optional(v.picklist(['wpa', 'open']), 'wpa'),
+  /** The network does not say its name, and has to be asked for. */
+  hidden: v.optional(v.boolean(), false),
 });
 
+/** IEEE 802.11-2020 annex J.4: a passphrase; or the key that is made of it, in hexadecimal. */
+const wifiPassword = v.pipe(
+  v.string(),
+  v.regex(
+    /^(?:[ -~]{8,63}|[0-9A-Fa-f]{64})$/,
+    'is not a Wi-Fi password: it has 8 to 63 letters, digits and signs of ASCII, or 64 hexadecimal digits',
+  ),
+);
+
 const networkSchema = v.strictObject({
-  ipv4: v.optional(v.union([v.picklist(['dhcp', 'off']), staticAddress]), 'dhcp'),
-  ipv6: v.optional(v.union([v.picklist(['auto', 'off']), staticAddress]), 'auto'),
+  ipv4: v.optional(v.union([v.picklist(['dhcp', 'off']), staticAddress(4)]), 'dhcp'),
+  ipv6: v.optional(v.union([v.picklist(['auto', 'off']), staticAddress(6)]), 'auto'),
+  /** Used beside the cable, where the machine can; a cable that is plugged in goes first. */
+  wifi: v.optional(wifiSchema),
+  /**
+   * The interface that has the addresses above: eth1, wlan0. Without: the one with a cable plugged in, or
+   * Wi-Fi.
+   */
+  interface: v.optional(v.pipe(v.string(), v.regex(/^[\w.-]{1,15}$/, 'is not the name of an interface'))),
+  /** Whether the local network may find the device as NAME.local; `auto`: where its address is a private one. */
+  mdns: v.optional(v.picklist(['auto', 'on', 'off']), 'auto'),
+  /** NAME. Without: the first label of the domain. */
+  mdnsName: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(
+        /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/,
+        'is not a name of letters, digits and dashes',
+      ),
+    ),
+  ),
   /** Resolvers to forward to; empty means the local unbound asks the root servers itself. */
   forwarders: v.optional(v.array(v.pipe(v.string(), v.ip('is not an IP address'))), []),
   ntpServers: v.optional(v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9.:-]{1,253}$/))), [
@@ -139,6 +200,8 @@ const configSchema = v.strictObject({
     v.strictObject({
       /** PKCS#8 PEM, RSA. Without one the appliance makes its own on first boot. */
       dkimKey: v.optional(v.pipe(v.string(), v.maxLength(16_384))),
+      /** Of network.wifi. Without one the device goes on with the one it was given before. */
+      wifiPassword: v.optional(wifiPassword),
       /** PKCS#8 PEM, Ed25519: mail is signed with it too (RFC 8463). */
       dkimEd25519Key: v.optional(v.pipe(v.string(), v.maxLength(16_384))),
       /** What `dns.provider` wants to see, by the names of its environment variables. */
@@ -185,6 +248,7 @@ export function parseConfig(document: unknown): Config {
       'Raise localpartMax, or lower localpartMin',
     );
   }
+  checkWifiPassword(config);
   const tokens = config.accounts.tokens.map(({ token }) => token);
   const twice = tokens.findIndex((token, index) => tokens.indexOf(token) !== index);
   if (twice >= 0) {
@@ -195,6 +259,20 @@ export function parseConfig(document: unknown): Config {
     );
   }
   return config;
+}
+
+function checkWifiPassword({ network: { wifi }, secrets }: Pick<Config, 'network' | 'secrets'>): void {
+  if (secrets.wifiPassword === undefined || wifi?.security === 'wpa') return;
+  const path = 'secrets.wifiPassword';
+  throw new ConfigError(
+    path,
+    wifi === undefined
+      ? `${path} is given, but network.wifi is not`
+      : `${path} is given, but network.wifi.security is "open"`,
+    wifi === undefined
+      ? 'Add "wifi": { "ssid": "…", "country": "…" } to "network", or leave the password out'
+      : 'Leave out one of them: without "security" the network has a password',
+  );
 }
 
 /** Of the credentials not even the names are shown: people confuse the two sides of the colon. */
@@ -261,6 +339,9 @@ export function parseJsonWithComments(text: string): unknown {
     );
   }
 }
+
+/** The network of a document that says nothing about it. */
+export const defaultNetwork: Config['network'] = v.parse(networkSchema, {});
 
 /** The document that parses to `config` again, for writing a seed. Secrets included. */
 export function toDocument(config: Config): ConfigDocument {

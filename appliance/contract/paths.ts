@@ -24,6 +24,9 @@ export const paths = {
   dovecotConfig: '/run/dovecot-config',
   unboundConfig: '/run/unbound',
   chronyConfig: '/run/chrony',
+  /** Holds the password of the Wi-Fi network: root alone may enter. */
+  wifiConfig: '/run/wpa_supplicant',
+  avahiConfig: '/run/avahi',
 
   /** Leases and the choice of interface; /etc/resolv.conf, /etc/hosts and /etc/hostname are links into /run. */
   networkRun: '/run/network',
@@ -56,6 +59,8 @@ export const paths = {
   mail: '/data/mail',
   accountsDatabase: '/data/relay/accounts.sqlite',
   dkimKey: '/data/relay/dkim/key.pem',
+  /** Of the Wi-Fi network, taken out of the seed; 0600 root. */
+  wifiPassword: '/data/network/wifi-password',
   /** The second one, where the operator has made one. */
   dkimEd25519Key: '/data/relay/dkim/ed25519.pem',
   /** Key and certificate chain in one file, so that both change in one rename. */

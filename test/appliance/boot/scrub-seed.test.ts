@@ -36,6 +36,12 @@ describe('scrubSeed', () => {
     );
   });
 
+  test('cuts the Wi-Fi password out of a file from a Windows editor, byte-order mark and all', () => {
+    const text =
+      '\uFEFF{\r\n  // at home\r\n  "domain": "chat.example.org",\r\n  "network": { "wifi": { "ssid": "wifiPassword", "country": "DE" } }, // mine\r\n  "secrets": {\r\n    "wifiPassword": "it\\"s \\\\ mine", // of the router\r\n  },\r\n}\r\n';
+    expect(scrub(text)).toBe(text.replace('"wifiPassword": "it\\"s \\\\ mine",', ''));
+  });
+
   test('never leaves the secret, never changes anything else', () => {
     fc.assert(
       fc.property(

@@ -45,6 +45,29 @@ describe('parseConfig', () => {
       'network.ipv4.address',
       'prefix',
     ],
+    [
+      { domain: 'a.example', network: { ipv4: { address: '2001:db8::5/64', gateway: '2001:db8::1' } } },
+      'network.ipv4.address',
+      'is not an IPv4 address with a prefix length',
+    ],
+    [
+      { domain: 'a.example', network: { ipv6: { address: '2001:db8::5/129', gateway: 'fe80::1' } } },
+      'network.ipv6.address',
+      'is not an IPv6 address with a prefix length',
+    ],
+    [{ domain: 'a.example', network: { wifi: { ssid: 'Home' } } }, 'network.wifi.country', 'should be'],
+    [
+      { domain: 'a.example', network: { wifi: { ssid: 'Home', country: 'de' } } },
+      'network.wifi.country',
+      'two capital letters',
+    ],
+    [
+      { domain: 'a.example', network: { wifi: { ssid: 'ü'.repeat(17), country: 'DE' } } },
+      'network.wifi.ssid',
+      '1 to 32 bytes',
+    ],
+    [{ domain: 'a.example', network: { interface: '../eth0' } }, 'network.interface', 'is not the name'],
+    [{ domain: 'a.example', network: { mdnsName: 'my.name' } }, 'network.mdnsName', 'letters'],
     [{ domain: 'a.example', accounts: { localpartMin: 10 } }, 'accounts.localpartMax', 'is below'],
     [{ domain: 'a.example', accounts: { create: true } }, 'accounts.create', 'should be'],
     [
@@ -71,10 +94,55 @@ describe('parseConfig', () => {
   });
 });
 
+describe('network.wifi', () => {
+  const wifi = (network: object, wifiPassword?: string) =>
+    parseConfig({ domain: 'a.example', network: { wifi: network }, secrets: { wifiPassword } });
+
+  test.each(['ü'.repeat(16), ' "\n\\', 'Home'])('takes the name %j', (ssid) => {
+    expect(wifi({ ssid, country: 'DE' }).network.wifi).toEqual({
+      ssid,
+      country: 'DE',
+      security: 'wpa',
+      hidden: false,
+    });
+  });
+
+  test.each([
+    ['seven77', false],
+    ['eight888', true],
+    [' "#\\~!"', false],
+    [' "#\\~! "', true],
+    ['x'.repeat(63), true],
+    ['f'.repeat(64), true],
+    ['x'.repeat(64), false],
+    ['Straße123', false],
+    ['with\nbreak', false],
+  ])('the password %j: %s', (password, isTaken) => {
+    const read = () => wifi({ ssid: 'Home', country: 'DE' }, password).secrets.wifiPassword;
+    if (isTaken) expect(read()).toBe(password);
+    else expect(read).toThrow(expect.objectContaining({ path: 'secrets.wifiPassword' }));
+  });
+
+  test('a password that no network has is refused, without quoting it', () => {
+    for (const network of [{}, { wifi: { ssid: 'Cafe', country: 'DE', security: 'open' } }]) {
+      expect(() =>
+        parseConfig({ domain: 'a.example', network, secrets: { wifiPassword: 'the-token' } }),
+      ).toThrow(
+        expect.objectContaining({
+          path: 'secrets.wifiPassword',
+          message: expect.not.stringContaining('the-token'),
+        }),
+      );
+    }
+  });
+});
+
 describe('secrets', () => {
   test.each([
     [{ secrets: 'the-token' }, 'secrets'],
     [{ secrets: { dkimKey: { pem: 'the-token' } } }, 'secrets.dkimKey'],
+    [{ secrets: { wifiPassword: ['the-token'] } }, 'secrets.wifiPassword'],
+    [{ secrets: { wifiPassword: 'the-token\n' } }, 'secrets.wifiPassword'],
     [{ secrets: { dnsCredentials: 'the-token' } }, 'secrets.dnsCredentials'],
     [{ secrets: { dnsCredentials: { 'the-token': 'DESEC_TOKEN' } } }, 'secrets.dnsCredentials'],
     [{ secrets: { dnsCredentials: { DESEC_TOKEN: ['the-token'] } } }, 'secrets.dnsCredentials'],
