@@ -1,21 +1,21 @@
 /**
- * An image to be flashed: `.img`, or the same compressed with zstd. Told from other files by its partition
- * table, whose header also says how long the whole is, so that a broken download is found out before
- * anything is written.
+ * An image to be flashed: `.img`, or the same compressed with zstd or xz. Told from other files by its
+ * partition table, whose header also says how long the whole is, so that a broken download is found out
+ * before anything is written. With a block map beside it, every range is held against its checksum too.
  */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { createZstdDecompress } from 'node:zlib';
 import { messageOf, systemCode } from '../../appliance/base/errors.ts';
 import { partitionNames, sectorBytes } from '../../appliance/contract/disk-layout.ts';
 import { decodeGpt, gptAreaSectors, type GptTable } from '../../appliance/disk/gpt.ts';
+import { compressionOf, decompress, magicBytes } from '../formats/decompress.ts';
 import { FlashError } from './disk.ts';
+import { checkedByMap, findImageMap, type ImageMap, isMapped } from './image-map.ts';
 
 /** Images are read, compared and written in blocks of so many bytes; partitions begin where one does. */
 export const imageBlockBytes = 1024 * 1024;
 /** Our images have 1.4 GB. A header that claims more than this is no image of ours. */
 const maxImageBytes = 64 * 1024 ** 3;
-const zstdMagic = 0xfd2fb528;
 const areaBytes = gptAreaSectors * sectorBytes;
 
 export interface FlashImage {
@@ -24,10 +24,13 @@ export interface FlashImage {
   /** Uncompressed. */
   readonly sizeBytes: number;
   readonly table: GptTable;
+  /** Where the block map lies that the image is held against; undefined when there is none beside it. */
+  readonly mapPath?: string | undefined;
   /**
    * The image from its start, in blocks of `imageBlockBytes` (the last may be shorter). A block is the
    * caller's only until the next one is asked for.
-   * @throws FlashError 'image' when the file is truncated, damaged, or too long
+   * @throws FlashError 'image' when the file is truncated, damaged, too long, or not what its map says; a
+   *   wrong range is told at its end at the latest
    */
   blocks(signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
 }
@@ -39,7 +42,7 @@ export interface FlashImage {
 export async function openImage(path: string, signal: AbortSignal): Promise<FlashImage> {
   const { isCompressed, fileBytes } = await inspectFile(path);
   let start: Uint8Array | undefined;
-  for await (const block of rawBlocks(path, isCompressed, signal)) {
+  for await (const block of rawBlocks(path, isCompressed, undefined, signal)) {
     start = block;
     break;
   }
@@ -60,12 +63,17 @@ export async function openImage(path: string, signal: AbortSignal): Promise<Flas
   const sizeBytes = (Number(lastSector) + 1) * sectorBytes;
   if (sizeBytes > maxImageBytes) throw notOurs(path, `its table is for ${sizeBytes} bytes`);
   if (!isCompressed && fileBytes !== sizeBytes) throw wrongLength(path, fileBytes, sizeBytes);
+  const map = await findImageMap(path, sizeBytes);
   return {
     path,
     isCompressed,
     sizeBytes,
     table,
-    blocks: (abort) => checkedBlocks(path, isCompressed, sizeBytes, abort),
+    mapPath: map?.path,
+    blocks: (abort) => {
+      const blocks = checkedBlocks(rawBlocks(path, isCompressed, map, abort), path, sizeBytes);
+      return map === undefined ? blocks : checkedByMap(blocks, path, map);
+    },
   };
 }
 
@@ -85,16 +93,17 @@ async function inspectFile(path: string): Promise<{ isCompressed: boolean; fileB
   await using _ = file;
   const status = await file.stat();
   if (!status.isFile()) throw notOurs(path, 'it is not a file');
-  const magic = Buffer.alloc(4);
-  const { bytesRead } = await file.read(magic, 0, 4, 0);
-  return { isCompressed: bytesRead === 4 && magic.readUInt32LE() === zstdMagic, fileBytes: status.size };
+  const magic = Buffer.alloc(magicBytes);
+  const { bytesRead } = await file.read(magic, 0, magicBytes, 0);
+  const isCompressed = compressionOf(magic.subarray(0, bytesRead)) !== undefined;
+  return { isCompressed, fileBytes: status.size };
 }
 
 function notOurs(path: string, why: string, cause?: unknown): FlashError {
   return new FlashError(
     'image',
     `${path} is no image made by chatmail-build: ${why}`,
-    'Build one (chatmail-build --domain chat.example.org) and name its .img or .img.zst',
+    'Build one (chatmail-build --domain chat.example.org) and name its .img, .img.zst or .img.xz',
     { cause },
   );
 }
@@ -112,14 +121,13 @@ function wrongLength(path: string, foundBytes: number | string, sizeBytes: numbe
 
 /** Reads on into the sizes: the blocks of the file must be as many bytes as its table says. */
 async function* checkedBlocks(
+  blocks: AsyncIterable<Uint8Array>,
   path: string,
-  isCompressed: boolean,
   sizeBytes: number,
-  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let position = 0;
   let ending: Uint8Array = Buffer.alloc(0);
-  for await (const block of rawBlocks(path, isCompressed, signal)) {
+  for await (const block of blocks) {
     position += block.length;
     if (position > sizeBytes) throw wrongLength(path, 'more', sizeBytes);
     if (position > sizeBytes - areaBytes) {
@@ -141,24 +149,37 @@ async function* checkedBlocks(
 function rawBlocks(
   path: string,
   isCompressed: boolean,
+  map: ImageMap | undefined,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  return isCompressed ? unpackedBlocks(path, signal) : fileBlocks(path, signal);
+  return isCompressed ? unpackedBlocks(path, signal) : fileBlocks(path, map, signal);
 }
 
-async function* fileBlocks(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+/** What no range of the map covers is a hole: it is not read, and taken to be zeros. */
+async function* fileBlocks(
+  path: string,
+  map: ImageMap | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
   await using file = await open(path, 'r');
+  const { size } = await file.stat();
   const block = Buffer.alloc(imageBlockBytes);
-  for (;;) {
+  const hole = Buffer.alloc(imageBlockBytes);
+  for (let start = 0; start < size; start += block.length) {
+    const length = Math.min(block.length, size - start);
+    if (map !== undefined && !isMapped(map, start, length)) {
+      yield hole.subarray(0, length);
+      continue;
+    }
     let filled = 0;
-    while (filled < block.length) {
+    while (filled < length) {
       signal.throwIfAborted();
-      const { bytesRead } = await file.read(block, filled, block.length - filled, null);
+      const { bytesRead } = await file.read(block, filled, length - filled, start + filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
     if (filled > 0) yield block.subarray(0, filled);
-    if (filled < block.length) return;
+    if (filled < length) return;
   }
 }
 
@@ -167,23 +188,23 @@ async function* unpackedBlocks(
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const file = createReadStream(path, { highWaterMark: imageBlockBytes, signal });
-  const decompress = createZstdDecompress({ chunkSize: imageBlockBytes });
-  // pipe() forwards no errors; without this a failing disk would look like a file that ends.
-  file.on('error', (error) => decompress.destroy(error));
-  file.pipe(decompress);
   const block = Buffer.alloc(imageBlockBytes);
   let filled = 0;
   try {
-    for await (const chunk of decompress as AsyncIterable<Buffer>) {
+    for await (const chunk of decompress(file, {
+      maxOutputBytes: maxImageBytes,
+      chunkBytes: imageBlockBytes,
+      signal,
+    })) {
       for (let at = 0; at < chunk.length;) {
-        const copied = chunk.copy(block, filled, at);
-        at += copied;
-        filled += copied;
+        const length = Math.min(chunk.length - at, imageBlockBytes - filled);
+        block.set(chunk.subarray(at, at + length), filled);
+        at += length;
+        filled += length;
         if (filled < imageBlockBytes) continue;
         filled = 0;
         yield block;
       }
-      signal.throwIfAborted();
     }
   } catch (error) {
     signal.throwIfAborted();
@@ -194,7 +215,6 @@ async function* unpackedBlocks(
       { cause: error },
     );
   } finally {
-    decompress.destroy();
     file.destroy();
   }
   if (filled > 0) yield block.subarray(0, filled);

@@ -14,6 +14,8 @@ import { ProtocolError, systemCode } from '../../appliance/base/errors.ts';
 export interface DecompressOptions {
   /** More output than this is refused: a few kilobytes can unpack to terabytes. */
   readonly maxOutputBytes: number;
+  /** How much zstd unpacks at a time (default: 128 KiB). More is quicker where much unpacks from little. */
+  readonly chunkBytes?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -21,12 +23,15 @@ export interface DecompressOptions {
 const zstdWindowLogMax = 26;
 
 /** The longest of the magic numbers below. */
-const magicBytes = 6;
+export const magicBytes = 6;
 
-type Codec = (input: AsyncIterable<Uint8Array>, signal?: AbortSignal) => AsyncIterable<Uint8Array>;
+type Codec = (
+  input: AsyncIterable<Uint8Array>,
+  options: Omit<DecompressOptions, 'maxOutputBytes'>,
+) => AsyncIterable<Uint8Array>;
 
 const codecs: readonly {
-  readonly name: string;
+  readonly name: 'xz' | 'zstd' | 'gzip';
   readonly magic: readonly number[];
   readonly decode: Codec;
 }[] = [
@@ -38,6 +43,11 @@ const codecs: readonly {
   { name: 'gzip', magic: [0x1f, 0x8b], decode: decodeGzip },
 ];
 
+/** What bytes that begin with `head` are compressed with; undefined when it is none of the known. */
+export function compressionOf(head: Uint8Array): 'xz' | 'zstd' | 'gzip' | undefined {
+  return codecs.find(({ magic }) => magic.every((byte, index) => head[index] === byte))?.name;
+}
+
 /**
  * The decompressed bytes of `input`; input in no known format is passed on as it is. Leaving the loop early
  * closes `input`. Only one xz stream is decoded at a time in a process, others wait for it: leave none
@@ -46,13 +56,13 @@ const codecs: readonly {
  */
 export async function* decompress(
   input: AsyncIterable<Uint8Array>,
-  { maxOutputBytes, signal }: DecompressOptions,
+  { maxOutputBytes, ...options }: DecompressOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { head, whole } = await peek(input);
   const codec = codecs.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
   let outputBytes = 0;
-  for await (const chunk of codec ? codec.decode(whole, signal) : whole) {
-    signal?.throwIfAborted();
+  for await (const chunk of codec ? codec.decode(whole, options) : whole) {
+    options.signal?.throwIfAborted();
     outputBytes += chunk.length;
     if (outputBytes > maxOutputBytes) {
       throw new ProtocolError(
@@ -91,13 +101,14 @@ async function* resume(
   }
 }
 
-function decodeGzip(input: AsyncIterable<Uint8Array>, signal?: AbortSignal) {
+function decodeGzip(input: AsyncIterable<Uint8Array>, { signal }: Parameters<Codec>[1]) {
   return decodeWithZlib('gzip', createGunzip(), input, signal);
 }
 
-function decodeZstd(input: AsyncIterable<Uint8Array>, signal?: AbortSignal) {
+function decodeZstd(input: AsyncIterable<Uint8Array>, { signal, chunkBytes }: Parameters<Codec>[1]) {
   const params = { [constants.ZSTD_d_windowLogMax]: zstdWindowLogMax };
-  return decodeWithZlib('zstd', createZstdDecompress({ params }), input, signal);
+  const decoder = createZstdDecompress({ params, ...(chunkBytes && { chunkSize: chunkBytes }) });
+  return decodeWithZlib('zstd', decoder, input, signal);
 }
 
 async function* decodeWithZlib(
