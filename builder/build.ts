@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../appliance/base/atomic-file.ts';
 import type { Clock } from '../appliance/base/clock.ts';
 import { plainDomain } from '../appliance/contract/domain.ts';
 import { formatBytes, type Progress } from './cli/progress.ts';
-import { type BuildConfig, imageBaseName, seedText } from './config.ts';
+import { type BuildConfig, imageBaseName, type SeedAdditions, seedText } from './config.ts';
 import { openFileSource, sliceContent } from './formats/random-access.ts';
 import { buildBoot } from './image/build-boot.ts';
 import { planDisk } from './image/plan-disk.ts';
@@ -30,6 +30,11 @@ export interface BuildContext {
   readonly cacheDirectory: string;
   /** The package's own root: appliance/, templates/, node_modules/. */
   readonly sourceDirectory: string;
+  /**
+   * Called once everything else is made, so that a build that fails leaves no keys behind.
+   * Default: nothing is added.
+   */
+  readonly seedAdditions?: () => Promise<SeedAdditions>;
 }
 
 export interface BuildResult {
@@ -98,7 +103,8 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
     'Disk image',
     async () => {
       const disk = planDisk(`${target.name} ${plainDomain(config.appliance.domain)}`);
-      const seed = seedText(config);
+      const additions = await context.seedAdditions?.();
+      const seed = seedText(config, additions);
       const inputs = {
         target,
         packages,
@@ -117,6 +123,7 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
         mbrCode: boot.mbrCode,
         boot: boot.plan,
         root: sliceContent(squashfs, 0, squashfs.sizeBytes),
+        holdsSecrets: (additions?.secrets ?? config.document.secrets) !== undefined,
       };
       await explainingWrites(config.outDirectory, () => writeImage(image, disk, parts, signal));
     },
@@ -144,7 +151,8 @@ async function fetchPackages(
       suites: target.suites,
       components: target.components,
       wanted: target.rootPackages,
-      alone: [...Object.keys(target.pickedFiles), ...target.bootPackages],
+      // A package may have files for both.
+      alone: [...new Set([...Object.keys(target.pickedFiles), ...target.bootPackages])],
       excludes: target.excludes,
       npm: [target.node],
       mirrors: chooseMirrors(config.mirror, await readAptSources()),

@@ -12,6 +12,7 @@ import {
   parseJsonWithComments,
 } from '../appliance/contract/config.ts';
 import { parseDomain, plainDomain } from '../appliance/contract/domain.ts';
+import { withoutPin } from './packages/resolve.ts';
 import { decodeLock, type Lock, maxLockfileBytes } from './packages/lockfile.ts';
 import { targets } from '../images/index.ts';
 import type { Target } from '../images/target.ts';
@@ -29,6 +30,9 @@ export interface BuildConfig {
   /** Build from exactly these packages. */
   readonly lock: Lock | undefined;
 }
+
+/** What a build puts into the seed beside the operator's own settings. */
+export type SeedAdditions = Readonly<Pick<ConfigDocument, 'dns' | 'secrets'>>;
 
 /** The flags of the build as parsed, before anything is checked. */
 export interface BuildFlags {
@@ -156,7 +160,7 @@ async function readLock(file: string, cwd: string, target: Target): Promise<Lock
     throw refuse(`it is for ${lock.architecture}, not for ${target.architecture}`);
   }
   const lacks = (wanted: readonly string[], there: readonly { readonly name: string }[]) =>
-    wanted.find((name) => !there.some((one) => one.name === name));
+    wanted.find((name) => !there.some((one) => one.name === withoutPin(name)));
   const missing =
     lacks(target.rootPackages, lock.packages) ??
     lacks([...Object.keys(target.pickedFiles), ...target.bootPackages], lock.alone) ??
@@ -190,9 +194,12 @@ function expandHome(path: string): string {
   return path === '~' || path.startsWith('~/') ? homedir() + path.slice(1) : path;
 }
 
-/** The text of the seed. */
-export function seedText(config: Pick<BuildConfig, 'document'>): string {
-  const { domain, ...rest } = config.document;
+/**
+ * The text of the seed.
+ * @param additions over what the operator wrote: keys, and what flags say
+ */
+export function seedText(config: Pick<BuildConfig, 'document'>, additions: SeedAdditions = {}): string {
+  const { domain, ...rest } = { ...config.document, ...additions };
   return `${JSON.stringify({ domain, ...rest }, undefined, 2)}\n`;
 }
 

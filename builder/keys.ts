@@ -16,6 +16,7 @@ import process from 'node:process';
 import { promisify } from 'node:util';
 import { ConfigError, systemCode } from '../appliance/base/errors.ts';
 import { type Domain, plainDomain } from '../appliance/contract/domain.ts';
+import { dkimPublicKey } from '../appliance/dns/dkim-key.ts';
 
 const rsaBits = 2048;
 /** Far above any file of ours. */
@@ -60,6 +61,18 @@ export async function openKeyFolder(path: string): Promise<KeyFolder> {
   await mkdir(path, { recursive: true, mode: 0o700 });
   await refuseOpenMode(path);
   return { path };
+}
+
+/**
+ * Says early what openKeyFolder would say late, and makes nothing. A folder that is missing is fine.
+ * @throws ConfigError when others than its owner can read it
+ */
+export async function checkKeyFolder(path: string): Promise<void> {
+  try {
+    await refuseOpenMode(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+  }
 }
 
 /** Windows has no modes; there the profile directory protects the folder. */
@@ -111,12 +124,21 @@ export async function writeKeyFile(folder: KeyFolder, name: string, text: string
   await syncFolder(folder);
 }
 
+/** A key, and whether it is new in the folder. */
+export interface FolderKey {
+  readonly pem: string;
+  readonly created: boolean;
+}
+
 /**
  * The domain's DKIM key, PKCS#8 PEM. The first call makes it; of two at once, one wins and both get its key.
+ * @param given what `secrets.dkimKey` of a configuration says: taken into a folder that has none
+ * @throws ConfigError when the folder has another one
  */
-export async function ensureDkimKey(folder: KeyFolder): Promise<{ pem: string; created: boolean }> {
-  const existing = await readKeyFile(folder, keyFileNames.dkim);
-  if (existing !== null) return { pem: existing, created: false };
+export async function ensureDkimKey(folder: KeyFolder, given?: string): Promise<FolderKey> {
+  const existing = await readDkimKey(folder, given);
+  if (existing !== null && !existing.created) return existing;
+  if (given !== undefined) return createOnce(folder, keyFileNames.dkim, given);
   const { privateKey } = await promisify(generateKeyPair)('rsa', {
     modulusLength: rsaBits,
     publicKeyEncoding: { type: 'spki', format: 'pem' },
@@ -125,8 +147,33 @@ export async function ensureDkimKey(folder: KeyFolder): Promise<{ pem: string; c
   return createOnce(folder, keyFileNames.dkim, privateKey);
 }
 
+/**
+ * The key that ensureDkimKey would return, where that is known already; `created` when it is not in the
+ * folder yet. Writes nothing.
+ * @throws ConfigError
+ */
+export async function readDkimKey(folder: KeyFolder, given?: string): Promise<FolderKey | null> {
+  const existing = await readKeyFile(folder, keyFileNames.dkim);
+  if (existing === null) return given === undefined ? null : { pem: given, created: true };
+  const path = join(folder.path, keyFileNames.dkim);
+  const publicKey = (pem: string, source: string) => dkimPublicKey(pem, source).publicKeyBase64;
+  if (given !== undefined && publicKey(given, 'secrets.dkimKey') !== publicKey(existing, path)) {
+    throw new ConfigError(
+      'secrets.dkimKey',
+      `secrets.dkimKey is another key than the one in ${path}`,
+      'Take it out of the configuration, or move the file away: the key that is published must be the one that signs',
+    );
+  }
+  return { pem: existing, created: false };
+}
+
+/** What is said when a DKIM key was made. */
+export function newKeyNote(path: string): string {
+  return `Made a DKIM key in ${path}: keep it, it is the relay's identity`;
+}
+
 /** The optional Ed25519 key: made when asked for. */
-export async function ensureDkimEd25519Key(folder: KeyFolder): Promise<{ pem: string; created: boolean }> {
+export async function ensureDkimEd25519Key(folder: KeyFolder): Promise<FolderKey> {
   const existing = await readKeyFile(folder, keyFileNames.dkimEd25519);
   if (existing !== null) return { pem: existing, created: false };
   const { privateKey } = await promisify(generateKeyPair)('ed25519', {
@@ -136,7 +183,7 @@ export async function ensureDkimEd25519Key(folder: KeyFolder): Promise<{ pem: st
   return createOnce(folder, keyFileNames.dkimEd25519, privateKey);
 }
 
-async function createOnce(folder: KeyFolder, name: string, text: string) {
+async function createOnce(folder: KeyFolder, name: string, text: string): Promise<FolderKey> {
   const temporary = await writeTemporary(folder, name, text);
   const path = join(folder.path, name);
   try {

@@ -60,6 +60,8 @@ export interface RelayDnsInput {
   readonly tlsaSpkiSha256?: readonly string[] | undefined;
   /** Adds autoconfig.<domain>; only right when the certificate carries that name too. */
   readonly autoconfigName?: boolean | undefined;
+  /** The relay itself keeps its addresses current: resolvers shall not remember old ones for long. */
+  readonly addressesChange?: boolean | undefined;
 }
 
 /** chatmail/relay's selector, so that a relay can move between the two. */
@@ -68,6 +70,8 @@ export const dkimSelector = 'opendkim';
 export const dkimEd25519Selector = 'opendkim-ed25519';
 
 const recordTtlSec = 3600;
+/** Of addresses that change: how long mail and clients go astray after that, at most. */
+export const changingAddressTtlSec = 300;
 const certificateAuthority = 'letsencrypt.org';
 const mtaStsMaxAgeSec = 2_419_200;
 
@@ -133,7 +137,9 @@ export function wantedRecords(input: RelayDnsInput): readonly WantedRecord[] {
   ) => {
     if (values.length === 0) return;
     const at = owner === '' ? name : `${owner}.${name}`;
-    records.push({ name: at, type, ttlSec: recordTtlSec, values, purpose, level, why });
+    const changes = purpose === 'address' && input.addressesChange === true;
+    const ttlSec = changes ? changingAddressTtlSec : recordTtlSec;
+    records.push({ name: at, type, ttlSec, values, purpose, level, why });
   };
 
   add('required', 'address', '', 'A', input.ipv4, 'where the relay is, over IPv4');

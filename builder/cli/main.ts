@@ -18,6 +18,7 @@ const overview = `chatmail-build: a domain name in, a bootable chatmail relay ou
 Build
   chatmail-build --domain chat.example.org        an image for a virtual machine
       [--target vm-x86_64|vm-arm64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
+      [--dns PROVIDER]                            and publishes its DNS records
 
 Try
   chatmail-build run [IMAGE]                      boots it in QEMU, and says how to connect

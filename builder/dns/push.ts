@@ -31,6 +31,22 @@ export interface PushFlags {
   readonly dryRun: boolean;
   /** 0: do not wait for visibility. */
   readonly waitSec: number;
+  /** Publishes the rest where no address is known yet, instead of refusing. Default false. */
+  readonly addressesMayLack?: boolean;
+}
+
+/** @throws CliError 'usage' for what is no number of seconds */
+export function parseWait(text = '180'): number {
+  if (/^\d{1,5}$/.test(text)) return Number(text);
+  throw new CliError('usage', `--wait ${JSON.stringify(text)} is not a number of seconds`);
+}
+
+/** @throws CliError 'usage' where changes can be neither asked for nor are wanted unasked */
+export function refuseUnasked(yes: boolean, context: CommandContext): void {
+  if (yes || canAsk(context)) return;
+  throw new CliError('usage', 'Nobody can be asked whether to make these changes', {
+    fix: 'Add --yes to make them, and --replace to also replace records that were not published by us',
+  });
 }
 
 export interface PushSession {
@@ -45,9 +61,19 @@ export interface PushSession {
   readonly flags: PushFlags;
 }
 
-/** @returns true when everything planned is done and visible, or nothing was to do */
-export async function pushRecords(session: PushSession): Promise<boolean> {
-  const { zone, delegation } = await openZone(session);
+export interface OpenZone {
+  /** At the provider. */
+  readonly zone: Zone;
+  /** What the world asks; null when that can't be told. */
+  readonly delegation: ZoneDelegation | null;
+}
+
+/**
+ * @param opened what openZone said before; asked again without it
+ * @returns true when everything planned is done and visible, or nothing was to do
+ */
+export async function pushRecords(session: PushSession, opened?: OpenZone): Promise<boolean> {
+  const { zone, delegation } = opened ?? (await openZone(session));
   const journal = await readJournal(session.relay.folder);
   const { wanted, held, addresses } = await wantedAndHeld(session, zone, delegation);
   const plan = planPush({
@@ -86,8 +112,11 @@ export async function undoPush(session: PushSession): Promise<boolean> {
   return done;
 }
 
-/** The zone at the provider, and who the world asks; a mismatch is said, and no reason to stop. */
-async function openZone(session: PushSession): Promise<{ zone: Zone; delegation: ZoneDelegation | null }> {
+/**
+ * The zone at the provider, and who the world asks; a mismatch is said, and no reason to stop.
+ * @throws ProviderError
+ */
+export async function openZone(session: Omit<PushSession, 'relay' | 'flags' | 'paint'>): Promise<OpenZone> {
   const { context, world, domainName, provider, definition, progress } = session;
   const lookup: LookupContext = { ...world.lookup, signal: context.signal };
   return progress.step(
@@ -166,7 +195,7 @@ async function wantedAndHeld(session: PushSession, zone: Zone, delegation: ZoneD
       input = { ...input, ipv4: at('A'), ipv6: at('AAAA') };
     }
     const addresses = [...input.ipv4, ...input.ipv6];
-    if (addresses.length === 0) {
+    if (addresses.length === 0 && session.flags.addressesMayLack !== true) {
       throw new CliError('usage', `${domainName} has no address yet, and none is given`, {
         fix: 'Say which address the relay has: --ipv4 ADDRESS, --ipv6 ADDRESS or both',
       });
@@ -230,12 +259,8 @@ async function agree(session: PushSession, plan: PushPlan): Promise<PushPlan | n
   const { flags, context } = session;
   const safe = withoutReplacements(plan);
   const foreign = countChanges(plan) - countChanges(safe);
-  const asking = !flags.yes && canAsk(context);
-  if (!flags.yes && !asking) {
-    throw new CliError('usage', 'Nobody can be asked whether to make these changes', {
-      fix: 'Add --yes to make them, and --replace to also replace records that were not published by us',
-    });
-  }
+  refuseUnasked(flags.yes, context);
+  const asking = !flags.yes;
   if (foreign > 0 && !flags.replace) {
     const question = `Replace ${plural(foreign, 'record set')} not published by us?`;
     if (asking && (await askYesNo(question, context))) return plan;

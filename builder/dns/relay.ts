@@ -17,6 +17,7 @@ import {
   keyFileNames,
   keyFolderPath,
   openKeyFolder,
+  readDkimKey,
   readKeyFile,
 } from '../keys.ts';
 
@@ -74,7 +75,11 @@ export async function describeRelay(
   const folder = makeKey && domain.kind === 'name' ? await openKeyFolder(path) : { path };
   const keys =
     domain.kind === 'name'
-      ? await readDkimKeys(folder, flags.ed25519 === true, makeKey)
+      ? await readDkimKeys(folder, {
+          ed25519: flags.ed25519 === true,
+          make: makeKey,
+          given: configured?.secrets.dkimKey,
+        })
       : { dkimKeys: [], created: false };
   return {
     domain,
@@ -98,21 +103,19 @@ export async function describeRelay(
   };
 }
 
-async function readDkimKeys(folder: KeyFolder, ed25519: boolean, make: boolean) {
+async function readDkimKeys(
+  folder: KeyFolder,
+  how: { readonly ed25519: boolean; readonly make: boolean; readonly given: string | undefined },
+) {
   const dkimKeys: DkimPublicKey[] = [];
-  let created = false;
-  const rsa = make ? await ensureDkimKey(folder) : await existing(folder, keyFileNames.dkim);
+  const rsa = how.make ? await ensureDkimKey(folder, how.given) : await readDkimKey(folder, how.given);
   if (rsa !== null) dkimKeys.push(dkimPublicKey(rsa.pem, `${folder.path}/${keyFileNames.dkim}`));
-  created ||= rsa?.created === true;
   const second =
-    ed25519 && make ? await ensureDkimEd25519Key(folder) : await existing(folder, keyFileNames.dkimEd25519);
-  if (second !== null) dkimKeys.push(dkimPublicKey(second.pem, `${folder.path}/${keyFileNames.dkimEd25519}`));
-  return { dkimKeys, created };
-}
-
-async function existing(folder: KeyFolder, name: string) {
-  const pem = await readKeyFile(folder, name);
-  return pem === null ? null : { pem, created: false };
+    how.ed25519 && how.make
+      ? (await ensureDkimEd25519Key(folder)).pem
+      : await readKeyFile(folder, keyFileNames.dkimEd25519);
+  if (second !== null) dkimKeys.push(dkimPublicKey(second, `${folder.path}/${keyFileNames.dkimEd25519}`));
+  return { dkimKeys, created: how.make && rsa?.created === true };
 }
 
 function addresses(given: readonly string[], flag: '--ipv4' | '--ipv6', domain: Domain): readonly string[] {

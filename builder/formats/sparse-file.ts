@@ -26,10 +26,15 @@ const zeroBlock = Buffer.alloc(blockBytes);
 
 /**
  * Creates `path` (an existing file is emptied) as one large hole of `sizeBytes`. Dispose of it to close it.
+ * @param mode of the file when it is new, before the umask
  * @throws the system's error
  */
-export async function createSparseFile(path: string, sizeBytes: number): Promise<SparseFile> {
-  const handle = await open(path, 'w');
+export async function createSparseFile(
+  path: string,
+  sizeBytes: number,
+  mode: number = 0o666,
+): Promise<SparseFile> {
+  const handle = await open(path, 'w', mode);
   try {
     await handle.truncate(sizeBytes);
   } catch (error) {

@@ -22,6 +22,8 @@ export interface ImageParts {
   readonly boot: FatPlan;
   /** The squashfs of slot a; slot b and DATA stay empty. */
   readonly root: Content;
+  /** Keys are on BOOT: nobody but its owner may read the file. Default false. */
+  readonly holdsSecrets?: boolean;
 }
 
 /**
@@ -45,7 +47,11 @@ export async function writeImage(
   const partial = `${path}.${randomBytes(6).toString('hex')}.partial`;
   try {
     {
-      await using file = await createSparseFile(partial, disk.sizeBytes);
+      await using file = await createSparseFile(
+        partial,
+        disk.sizeBytes,
+        parts.holdsSecrets === true ? 0o600 : undefined,
+      );
       await removeStalePartials(path, partial);
       await writeDisk(file, disk, parts, signal);
       await file.sync();

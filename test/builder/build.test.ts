@@ -26,15 +26,22 @@ interface Attempt {
   readonly proxy?: string;
   readonly files?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** One build from a directory of its own with an empty cache, which has to leave no file. */
-async function attempt({ args, proxy = closedUrl, files = {}, signal }: Attempt) {
+async function attempt({ args, proxy = closedUrl, files = {}, signal, env = {} }: Attempt) {
   await using directory = await mkdtempDisposable(join(tmpdir(), 'build '));
   for (const [name, text] of Object.entries(files)) await writeFile(join(directory.path, name), text);
   const result = await cli(['--domain', 'chat.example.org', ...args], {
     cwd: directory.path,
-    env: { CHATMAIL_BUILD_CACHE: 'cache', http_proxy: proxy, https_proxy: proxy },
+    env: {
+      CHATMAIL_BUILD_CACHE: 'cache',
+      XDG_CONFIG_HOME: join(directory.path, 'keys'),
+      http_proxy: proxy,
+      https_proxy: proxy,
+      ...env,
+    },
     ...(signal !== undefined && { signal }),
   });
   const left = (await readdir(directory.path, { recursive: true, withFileTypes: true }))
@@ -172,5 +179,45 @@ describe('a directory of another name', () => {
     const { stderr } = await cli(args, { cwd, env: { CHATMAIL_BUILD_CACHE: 'cäche' } });
     expect(stderr).toMatch(/The index of trixie(-\w+)? is not in the cache/);
     expect((await readdir(cwd)).sort()).toEqual(['cäche', 'my settings.json', 'ö ut']);
+  });
+});
+
+describe('a build with --dns', () => {
+  const dns = ['--dns', 'rfc2136', '--yes'];
+
+  test.each([
+    [['--ipv4', '203.0.113.5'], '--ipv4 belongs to --dns'],
+    [['--dns-on-device'], '--dns-on-device belongs to --dns'],
+    [['--dns', 'nosuch'], 'There is no DNS provider "nosuch"'],
+    [[...dns, '--domain', '192.0.2.1'], 'A relay at the address 192.0.2.1 needs no DNS records'],
+    [dns, 'Dynamic updates (RFC 2136) needs RFC2136_NAMESERVER, RFC2136_TSIG_KEY, RFC2136_TSIG_SECRET'],
+    [['--dns', 'desec', '--wait', '-1'], '--wait'],
+  ])('%j is refused before any work', async (args, message) => {
+    const { code, stderr } = await attempt({ args });
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain('Debian packages');
+    expect(code).toBe(2);
+  });
+
+  test('that cannot reach the provider does not begin', async () => {
+    const env = {
+      RFC2136_NAMESERVER: new URL(closedUrl).host,
+      RFC2136_TSIG_KEY: 'name',
+      RFC2136_TSIG_SECRET: 'c2VjcmV0',
+    };
+    const { code, stderr } = await attempt({ args: [...dns, '--resolver', '127.0.0.1:9'], env });
+    expect(stderr).toContain('The primary name server: 127.0.0.1 runs no name server');
+    expect(stderr).not.toContain('Debian packages');
+    expect(stderr).not.toContain('c2VjcmV0');
+    expect(code).toBe(1);
+  });
+
+  test.skipIf(process.platform === 'win32')('and a key folder that others can read is refused', async () => {
+    await using keys = await mkdtempDisposable(join(tmpdir(), 'open '));
+    await mkdir(join(keys.path, 'chat.example.org'), { mode: 0o755 });
+    const { code, stderr } = await attempt({ args: ['--keys', keys.path] });
+    expect(stderr).toContain('holds secrets, but others can read it (mode 755)');
+    expect(stderr).toContain('fix: Run: chmod go= ');
+    expect(code).toBe(2);
   });
 });

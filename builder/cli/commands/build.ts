@@ -3,14 +3,19 @@ import { homedir } from 'node:os';
 import { relative, resolve } from 'node:path';
 import process from 'node:process';
 import { systemClock } from '../../../appliance/base/clock.ts';
-import { isSelfSigned } from '../../../appliance/contract/domain.ts';
+import { isSelfSigned, plainDomain } from '../../../appliance/contract/domain.ts';
+import { providers } from '../../../appliance/dns/providers/index.ts';
 import { targets } from '../../../images/index.ts';
 import { buildImage } from '../../build.ts';
 import { type BuildConfig, readBuildConfig } from '../../config.ts';
+import { type BuildDns, type BuildDnsFlags, dnsOnlyFlags, prepareBuildDns } from '../../dns/build.ts';
+import { checkKeyFolder, keyFolderPath, newKeyNote } from '../../keys.ts';
 import { defaultCacheDirectory } from '../../packages/cache-directory.ts';
+import { makeSeedSecrets } from '../../seed-secrets.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
+import { CliError } from '../errors.ts';
 import { packageDirectory } from '../package-directory.ts';
-import { createProgress } from '../progress.ts';
+import { createProgress, type Progress } from '../progress.ts';
 import { shellWord } from '../shell-word.ts';
 
 const help = `chatmail-build --domain NAME [options]
@@ -26,7 +31,27 @@ ${targets.map(({ name, title }) => `                     ${name.padEnd(10)}  ${t
   --lock FILE      build from exactly the packages of an earlier image
   --offline        use only what is in the cache
   --refresh        ask the mirror for newer packages, even if it was asked an hour ago
+  --keys DIR       where your keys are (default: ~/.config/chatmail-build); the key that signs the
+                   relay's mail is made there once and goes into every image for NAME
+  --ed25519        make a second, Ed25519 key, and sign with both
   --json           one JSON object a line on stdout
+
+The name, with --dns PROVIDER: when the image is there, shows which DNS records would change, asks, publishes
+them and waits until they are seen
+  --dns PROVIDER   ${columns(providers.map(({ name }) => name))}
+  --ipv4 ADDRESS   its public address; may be given more than once. Without --ipv4 and --ipv6 those that
+  --ipv6 ADDRESS   the provider has stay, and a name without any gets none
+  --credentials FILE  NAME=value lines, mode 0600 (default: dns-credentials beside the keys, then the
+                   environment, then a question); "dns --help" names them
+  --yes            do not ask; records that we did not publish stay
+  --replace        with --yes: also replace records that we did not publish
+  --wait SECONDS   how long each step may take to be seen (default 180, 0: do not wait)
+  --resolver ADDRESS  ask this resolver (default: the system's and three public ones)
+  --dns-on-device  put the credentials into the image: the relay then keeps its addresses current by itself
+                   and can prove its name by DNS. Whoever has the device has them too
+
+The image holds your keys: it is readable by you only, and the relay moves them off BOOT when it first starts.
+Exit codes: 0 done, 1 something failed or was left undone, 2 wrong usage.
 
 Downloads are kept for the next build; CHATMAIL_BUILD_CACHE names another directory for them.
 `;
@@ -47,6 +72,17 @@ export const command: Command = {
         lock: { type: 'string' },
         offline: { type: 'boolean' },
         refresh: { type: 'boolean' },
+        keys: { type: 'string' },
+        ed25519: { type: 'boolean' },
+        dns: { type: 'string' },
+        'dns-on-device': { type: 'boolean' },
+        ipv4: { type: 'string', multiple: true },
+        ipv6: { type: 'string', multiple: true },
+        credentials: { type: 'string' },
+        yes: { type: 'boolean' },
+        replace: { type: 'boolean' },
+        wait: { type: 'string' },
+        resolver: { type: 'string', multiple: true },
         json: { type: 'boolean' },
       },
       { max: 0 },
@@ -54,6 +90,9 @@ export const command: Command = {
     const config = await readBuildConfig(values, context.cwd);
     const progress = createProgress(context, values.json === true);
     progress.note(title(config));
+    const { keyFolder, keyFlags } = await findKeys(config, values, context);
+    const dns = await prepareDns(values, context, progress);
+    let newDkimKey = false;
     const result = await buildImage(config, {
       progress,
       signal: context.signal,
@@ -61,18 +100,71 @@ export const command: Command = {
       env: context.env,
       cacheDirectory: cacheDirectory(context),
       sourceDirectory: packageDirectory(),
+      seedAdditions: async () => {
+        const { appliance, document } = config;
+        const ed25519 = values.ed25519 === true;
+        const dnsOnDevice = dns?.onDevice ?? null;
+        const made = await makeSeedSecrets({ appliance, document, keyFolder, ed25519, dnsOnDevice });
+        newDkimKey = made.newDkimKey;
+        return made.additions;
+      },
     });
+    if (newDkimKey) progress.note(newKeyNote(keyFolder));
     progress.event('built', {
       image: result.image,
       lock: result.lockFile,
       sbom: result.sbomFile,
       rootSha256: result.root.sha256,
       downloadedBytes: result.downloadedBytes,
+      ...(config.appliance.domain.kind === 'name' && { keys: keyFolder, newDkimKey }),
     });
-    progress.note(nextSteps(config, shellWord(relative(context.cwd, result.image))));
-    return 0;
+    const image = shellWord(relative(context.cwd, result.image));
+    if (dns === null) {
+      progress.note(nextSteps(config, image, [`chatmail-build dns show ${keyFlags}`]));
+      return 0;
+    }
+    const later = `chatmail-build dns push ${keyFlags} --provider ${values.dns}`;
+    try {
+      const published = await dns.publish();
+      progress.note(nextSteps(config, image, published ? [] : [later]));
+      return published ? 0 : 1;
+    } catch (error) {
+      progress.note(`The image is ready: ${image}. What is left is DNS: ${later}`);
+      throw error;
+    }
   },
 };
+
+/** Refuses a folder that others can read before anything is done; makes none. */
+async function findKeys(
+  { appliance: { domain } }: BuildConfig,
+  { keys }: { readonly keys?: string | undefined },
+  context: CommandContext,
+): Promise<{ keyFolder: string; keyFlags: string }> {
+  const override = keys === undefined ? undefined : resolve(context.cwd, keys);
+  const keyFolder = keyFolderPath(domain, context.env, override);
+  if (domain.kind === 'name') await checkKeyFolder(keyFolder);
+  const elsewhere = keys === undefined ? '' : ` --keys ${shellWord(keys)}`;
+  return { keyFolder, keyFlags: `--domain ${plainDomain(domain)}${elsewhere}` };
+}
+
+async function prepareDns(
+  values: BuildDnsFlags,
+  context: CommandContext,
+  progress: Progress,
+): Promise<BuildDns | null> {
+  if (values.dns !== undefined) return prepareBuildDns(values.dns, values, context, progress);
+  const misplaced = dnsOnlyFlags.find((flag) => values[flag] !== undefined);
+  if (misplaced === undefined) return null;
+  throw new CliError('usage', `--${misplaced} belongs to --dns`, {
+    fix: `Say --dns with one of ${providers.map(({ name }) => name).join(', ')}, or leave --${misplaced} out`,
+  });
+}
+
+/** Words in lines below one another, as the second column of the help. */
+function columns(words: readonly string[]): string {
+  return `${words.slice(0, 6).join(', ')},\n${' '.repeat(19)}${words.slice(6).join(', ')}`;
+}
 
 /** Where downloads are kept: CHATMAIL_BUILD_CACHE, or the platform's place for caches. */
 export function cacheDirectory({ env, cwd }: Pick<CommandContext, 'env' | 'cwd'>): string {
@@ -86,14 +178,22 @@ function title({ appliance: { domain }, target }: BuildConfig): string {
   return `${domain.kind === 'name' ? domain.name : domain.address}${both} for ${target.name}`;
 }
 
-/** @param image the path as a shell takes it */
-function nextSteps({ appliance, target }: BuildConfig, image: string): string {
-  const dns = isSelfSigned(appliance.domain)
-    ? []
-    : [
-        '  when it runs where it shall stay, point the name at it:',
-        '                     chatmail-build dns show',
-      ];
+/**
+ * @param image the path as a shell takes it
+ * @param dnsCommands what is left to be done about the name
+ */
+function nextSteps(
+  { appliance, target }: BuildConfig,
+  image: string,
+  dnsCommands: readonly string[],
+): string {
+  const dns =
+    isSelfSigned(appliance.domain) || dnsCommands.length === 0
+      ? []
+      : [
+          '  when it runs where it shall stay, point the name at it:',
+          ...dnsCommands.map((line) => `                     ${line}`),
+        ];
   return [
     '',
     'Next:',

@@ -6,10 +6,11 @@ import { providers } from '../../../appliance/dns/providers/index.ts';
 import { zoneFile } from '../../../appliance/dns/zone-text.ts';
 import { checkRelay, servingNames, withPublishedAddresses } from '../../dns/check.ts';
 import { chooseProvider, completeCredentials, knownCredentials } from '../../dns/credentials.ts';
-import { pushRecords, undoPush } from '../../dns/push.ts';
+import { parseWait, pushRecords, undoPush } from '../../dns/push.ts';
 import { describeRelay, type RelayDescription } from '../../dns/relay.ts';
 import { coloured, plain, recordTable, reportText } from '../../dns/text.ts';
 import { type DnsWorld, realWorld } from '../../dns/world.ts';
+import { newKeyNote } from '../../keys.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { createProgress } from '../progress.ts';
@@ -133,8 +134,7 @@ export async function runDns(
     progress.event('result', { ok: true, records: 0, reason });
     return 0;
   }
-  if (relay.newDkimKey)
-    progress.note(`Made a DKIM key in ${relay.folder.path}: keep it, it is the relay's identity`);
+  if (relay.newDkimKey) progress.note(newKeyNote(relay.folder.path));
   switch (verb) {
     case 'show':
       return show(values, relay, context, used);
@@ -215,10 +215,7 @@ async function push(
   context: CommandContext,
   world: DnsWorld,
 ): Promise<number> {
-  const waitSec = Number(values.wait ?? 180);
-  if (!/^\d{1,5}$/.test(values.wait ?? '180')) {
-    throw new CliError('usage', `--wait ${JSON.stringify(values.wait)} is not a number of seconds`);
-  }
+  const waitSec = parseWait(values.wait);
   const domainName = plainDomain(relay.domain);
   const known = await knownCredentials(values.credentials, relay.folder, context);
   const serving =
