@@ -9,6 +9,7 @@
  * whoever creates one waits for `flush`, and what an administrator decides is forced to the disk.
  */
 import { DatabaseSync } from 'node:sqlite';
+import { pushTokenLifetimeDays } from '../contract/retention.ts';
 import { createDiskFlush } from './disk-flush.ts';
 import { migrate } from './schema.ts';
 
@@ -32,9 +33,6 @@ export interface PendingPush {
 
 /** Devices of one person, with room for tokens that changed; the oldest gives way. */
 export const maxTokensPerAccount = 32;
-
-/** Tokens nobody renewed for so long belong to a device that is gone. */
-export const tokenLifetimeDays = 90;
 
 const secondsPerDay = 86_400;
 
@@ -171,11 +169,11 @@ export function openAccountStore(path: string): AccountStore {
     inactiveSince: (day, limit) => addresses(inactive.all(day, limit)),
 
     tokens: (address, today) =>
-      selectTokens.all(address, today - tokenLifetimeDays).map((row) => String(row['token'])),
+      selectTokens.all(address, today - pushTokenLifetimeDays).map((row) => String(row['token'])),
     addToken(address, token, today) {
       // A client renews its token on every connection; only the first of a day changes anything.
       if (upsertToken.run(token, today, address).changes === 0) return;
-      deleteStaleTokens.run(address, today - tokenLifetimeDays);
+      deleteStaleTokens.run(address, today - pushTokenLifetimeDays);
       deleteExcessTokens.run(address, address, maxTokensPerAccount);
     },
     removeToken: (address, token) => void deleteToken.run(address, token),

@@ -1,7 +1,8 @@
 /** What expiry does to one account's mail, in doveadm commands (doveadm-expunge(1), doveadm-search-query(7)). */
 import { ProtocolError } from '../base/errors.ts';
 import type { Doveadm } from '../doveadm/client.ts';
-import { encodeUidSet, largeMessageBytes, planTrim, type StoredMessage, trimToShare } from './plan.ts';
+import { largeMessageBytes } from '../contract/retention.ts';
+import { encodeUidSet, planTrim, type StoredMessage, trimToShare } from './plan.ts';
 
 export interface ExpiryRules {
   readonly deleteAfterDays: number;

@@ -10,9 +10,6 @@ export interface StoredMessage {
   readonly receivedSec: number;
 }
 
-/** Messages above this go earlier, once a client has seen the mailbox with them in it. */
-export const largeMessageBytes = 200_000;
-
 /** A mailbox that is nearly full is trimmed to this share of its quota. */
 export const trimToShare = 0.7;
 

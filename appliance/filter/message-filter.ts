@@ -14,7 +14,7 @@ import { createDkimVerifier, type TxtResolver } from './dkim-verify.ts';
 import { judgeIncoming } from './incoming.ts';
 import { applyEdits, type MailDecision, type MailMessage, valuesOf } from './message.ts';
 import { judgeOutgoing } from './outgoing.ts';
-import { RateLimiter } from './rate-limit.ts';
+import { RateLimiter } from '../base/rate-limit.ts';
 import { replies } from './replies.ts';
 
 /**

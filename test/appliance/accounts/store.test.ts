@@ -8,8 +8,8 @@ import {
   type AccountStore,
   maxTokensPerAccount,
   openAccountStore,
-  tokenLifetimeDays,
 } from '../../../appliance/accounts/store.ts';
+import { pushTokenLifetimeDays } from '../../../appliance/contract/retention.ts';
 
 const alice = 'alice.123@chat.example.org';
 const bob = 'bob.12345@chat.example.org';
@@ -138,9 +138,9 @@ describe('push tokens in the store', () => {
   test('live ninety days after the last renewal', () => {
     store.addToken(alice, 'old', today);
     store.addToken(alice, 'new', today + 1);
-    expect(store.tokens(alice, today + tokenLifetimeDays - 1)).toEqual(['old', 'new']);
-    expect(store.tokens(alice, today + tokenLifetimeDays)).toEqual(['new']);
-    store.addToken(alice, 'newest', today + tokenLifetimeDays);
+    expect(store.tokens(alice, today + pushTokenLifetimeDays - 1)).toEqual(['old', 'new']);
+    expect(store.tokens(alice, today + pushTokenLifetimeDays)).toEqual(['new']);
+    store.addToken(alice, 'newest', today + pushTokenLifetimeDays);
     expect(store.tokens(alice, today)).toEqual(['new', 'newest']);
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { RateLimiter } from '../../../appliance/filter/rate-limit.ts';
+import { RateLimiter } from '../../../appliance/base/rate-limit.ts';
 
-function limiter(options: { perMinute?: number; burst?: number; maxSenders?: number } = {}) {
+function limiter(options: { perMinute?: number; burst?: number; maxKeys?: number } = {}) {
   const clock = { nowMs: 5_000, monotonicMs: () => clock.nowMs };
   return { clock, limits: new RateLimiter({ perMinute: 60, burst: 10, clock, ...options }) };
 }
@@ -25,9 +25,11 @@ describe('RateLimiter', () => {
     expect(sent()).toBe(10);
   });
 
-  test('says how long to wait, and a refused message costs nothing', () => {
+  test('says how long to wait, and neither asking nor being refused costs anything', () => {
     const { clock, limits } = limiter({ perMinute: 6, burst: 1 });
+    for (let attempt = 0; attempt < 100; attempt++) expect(limits.waitMs('alice')).toBe(0);
     expect(limits.take('alice')).toBe(0);
+    expect(limits.waitMs('alice')).toBe(10_000);
     clock.nowMs += 4000;
     for (let attempt = 0; attempt < 100; attempt++) expect(limits.take('alice')).toBe(6000);
     clock.nowMs += 6000;
@@ -42,7 +44,7 @@ describe('RateLimiter', () => {
   });
 
   test('forgets senders who are even again, and holds no more than it may', () => {
-    const { clock, limits } = limiter({ maxSenders: 100 });
+    const { clock, limits } = limiter({ maxKeys: 100 });
     for (let sender = 0; sender < 1000; sender++) limits.take(`sender${sender}`);
     expect(limits.size).toBe(100);
     clock.nowMs += 60_000;
