@@ -27,11 +27,17 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../appliance/base/clock.ts';
+import { parseConfig, parseConfigText } from '../../appliance/contract/config.ts';
+import { dkimPublicKey } from '../../appliance/dns/dkim-key.ts';
 import { type BuildContext, buildImage } from '../../builder/build.ts';
 import { readBuildConfig } from '../../builder/config.ts';
+import { planDisk } from '../../builder/image/plan-disk.ts';
+import { makeSeedSecrets } from '../../builder/seed-secrets.ts';
+import { hasProgram, startKnot, updateKey } from '../fakes/dns/authoritative.ts';
 import { quiet, sharedCacheDirectory, sourceDirectory } from '../vm/built-image.ts';
 
 const run = promisify(execFile);
+const hasDnsTools = hasProgram('knotd') && hasProgram('mtype');
 const domain = 'chat.example.org';
 const baseName = `${domain}-vm-x86_64`;
 const timeoutMs = 900_000;
@@ -40,6 +46,8 @@ let scratch: string;
 /** A copy, since somebody may be working on the sources while this runs. */
 let checkout: string;
 let entry: string;
+/** The operator's keys, made by the first build. */
+let keys: string;
 /** Built first, as anybody would. Everything is held against it. */
 let reference: Readonly<Record<string, string>>;
 let lockFile: string;
@@ -66,6 +74,7 @@ beforeAll(async () => {
   await symlink(join(sourceDirectory, 'node_modules'), join(checkout, 'node_modules'));
   entry = join(checkout, 'builder/cli/entry.js');
   const out = join(scratch, 'reference');
+  keys = join(scratch, 'my keys');
   await buildImage(await readBuildConfig({ domain, out }, '/'), { ...context(), env: process.env });
   lockFile = join(out, `${baseName}.lock.json`);
   reference = await digests(out);
@@ -80,6 +89,19 @@ function context(cacheDirectory = sharedCacheDirectory()): BuildContext {
     env: {},
     cacheDirectory,
     sourceDirectory: checkout,
+    seedAdditions: async () => {
+      const document = { domain };
+      const appliance = parseConfig(document);
+      const keyFolder = join(keys, domain);
+      const made = await makeSeedSecrets({
+        appliance,
+        document,
+        keyFolder,
+        ed25519: false,
+        dnsOnDevice: null,
+      });
+      return made.additions;
+    },
   };
 }
 
@@ -131,9 +153,12 @@ function start({ cache, cwd, args, env, program = [process.execPath, entry] }: S
   return { child, ended };
 }
 
-const locked = (out: string) => ['--domain', domain, '--lock', lockFile, '--out', out, '--offline'];
+const locked = (out: string) => [
+  ...['--domain', domain, '--lock', lockFile, '--out', out, '--offline'],
+  ...['--keys', keys],
+];
 
-describe('the same lock, configuration and source give the same bytes', () => {
+describe('the same lock, configuration, keys and source give the same bytes', () => {
   test(
     'to two builds at once, in another place, time zone, language and umask',
     { timeout: timeoutMs },
@@ -198,6 +223,53 @@ describe('the same lock, configuration and source give the same bytes', () => {
     expect(await ended).toMatchObject({ code: 0 });
     expect(await digests(join(home, 'out'))).toEqual(reference);
   });
+});
+
+describe.skipIf(!hasDnsTools && process.env.CI === undefined)('a build with --dns', () => {
+  test(
+    'publishes the key that the image signs with, and puts the credentials where it is told to',
+    { timeout: timeoutMs },
+    async () => {
+      const server = await startKnot(['example.org']);
+      try {
+        const out = join(scratch, 'named');
+        const env = {
+          RFC2136_NAMESERVER: `127.0.0.1:${server.port}`,
+          RFC2136_TSIG_KEY: updateKey.name,
+          RFC2136_TSIG_SECRET: updateKey.secret,
+        };
+        // No delegation leads to a server on loopback, so there is nothing to wait for.
+        const resolver = `127.0.0.1:${server.port}`;
+        const args = [
+          ...locked(out),
+          ...['--dns', 'rfc2136', '--yes', '--wait', '0', '--resolver', resolver],
+          ...['--ipv4', '203.0.113.5', '--ed25519', '--dns-on-device'],
+        ];
+        const { ended } = start({ cache: sharedCacheDirectory(), cwd: scratch, args, env });
+        const { code, stderr } = await ended;
+        expect(stderr).toContain('+ chat.example.org. 300 IN A 203.0.113.5');
+        expect(stderr).not.toContain(updateKey.secret);
+        expect(code).toBe(0);
+
+        const image = join(out, `${baseName}.img`);
+        expect((await stat(image)).mode & 0o777).toBe(0o600);
+        const { boot } = planDisk(`vm-x86_64 ${domain}`);
+        const seed = await run('mtype', ['-i', `${image}@@${boot.startBytes}`, '::chatmail.json']);
+        const { dns, secrets } = parseConfigText(seed.stdout);
+        expect(dns).toEqual({ provider: 'rfc2136', updateAddresses: true });
+        expect(secrets.dnsCredentials).toEqual(env);
+        for (const pem of [secrets.dkimKey, secrets.dkimEd25519Key]) {
+          const key = dkimPublicKey(pem ?? '', 'the seed');
+          const published = await server.truth(`${key.selector}._domainkey.${domain}`, 'TXT');
+          const text = (published?.values.join('') ?? '').replace(/" "|"/g, '');
+          expect(text).toContain(`p=${key.publicKeyBase64};`);
+        }
+      } finally {
+        await server.close();
+        await rm(join(keys, domain, 'dkim-ed25519.pem'), { force: true });
+      }
+    },
+  );
 });
 
 describe('an image that does not get finished', () => {

@@ -42,6 +42,14 @@ function failing(error: Error): Content {
 }
 
 describe('writeImage', () => {
+  test.skipIf(process.platform === 'win32')('is for its owner only where it holds secrets', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    await writeFile(path, 'an older image, open to all', { mode: 0o644 });
+    await writeImage(path, disk, { ...parts, holdsSecrets: true }, signal);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+  });
+
   test('puts every part at its place, and leaves the rest empty', async () => {
     await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
     const path = join(scratch.path, 'relay.img');
