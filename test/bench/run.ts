@@ -13,11 +13,13 @@ import { buildBench } from './build.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench } from './memory.ts';
 import { milterBench } from './milter.ts';
+import { muxBench } from './mux.ts';
 import { squashfsBench } from './squashfs.ts';
 
 const benches: readonly Bench[] = [
   squashfsBench,
   milterBench,
+  muxBench,
   memoryBench,
   latencyBench,
   bootBench,
