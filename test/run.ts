@@ -23,6 +23,7 @@ const tools: DebianTools = {
   knot: 'knotd',
   'libarchive-tools': 'bsdtar',
   mtools: 'mdir',
+  nftables: 'nft',
   'pdns-server': 'pdns_server',
   postfix: 'postfix',
   'qemu-system-arm': 'qemu-system-aarch64',

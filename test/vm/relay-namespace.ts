@@ -19,6 +19,8 @@ export interface RelayNamespaceOptions {
   /** Keep DATA here and leave it there, to start again on it. */
   readonly dataDirectory?: string;
   readonly readyTimeoutMs?: number;
+  /** Called when the namespaces and directories are there, before init starts. */
+  readonly beforeStart?: (relay: RelayNamespace) => Promise<void>;
 }
 
 /** The relay's and the clients' ends of the cable between the two namespaces. */
@@ -69,6 +71,8 @@ export class RelayNamespace implements AsyncDisposable {
     const boot = join(this.#directory, 'boot');
     const root = join(this.#directory, 'root');
     await Promise.all([boot, root, this.dataDirectory].map((path) => mkdir(path, { recursive: true })));
+    // A filesystem of its own, as on a machine: the relay mounts BOOT again to write to it.
+    sh('mount', '-t', 'tmpfs', '-o', 'mode=755', 'boot', boot);
     const { config } = options;
     await writeFile(
       join(boot, 'chatmail.json'),
@@ -76,6 +80,7 @@ export class RelayNamespace implements AsyncDisposable {
     );
     this.#makeNetwork();
     await this.#startProxy();
+    await options.beforeStart?.(this);
     const script = join(import.meta.dirname, 'namespace.sh');
     this.#init = spawn(
       'ip',
@@ -241,7 +246,8 @@ export class RelayNamespace implements AsyncDisposable {
     await this.stop();
     this.#proxy?.kill();
     for (const name of [this.netns, this.clientNetns]) spawnSync('ip', ['netns', 'del', name]);
-    // Mounts lived in the mount namespace and went with it.
+    // The other mounts lived in the mount namespace and went with it.
+    spawnSync('umount', ['--lazy', this.bootDirectory]);
     await rm(this.#directory, { recursive: true, force: true });
   }
 }
