@@ -14,8 +14,10 @@ import {
 import { parseDomain, plainDomain } from '../appliance/contract/domain.ts';
 import { withoutPin } from './packages/resolve.ts';
 import { decodeLock, type Lock, maxLockfileBytes } from './packages/lockfile.ts';
+import { type Compression, compressions } from './image/compress-image.ts';
 import { targets } from '../images/index.ts';
 import type { Target } from '../images/target.ts';
+import type { SeedChange } from './seed-flags.ts';
 
 export interface BuildConfig {
   /** What the appliance is told. */
@@ -24,6 +26,8 @@ export interface BuildConfig {
   readonly document: ConfigDocument;
   readonly target: Target;
   readonly outDirectory: string;
+  /** Of the image; undefined leaves it as it is, a file with holes. */
+  readonly compression: Compression | undefined;
   readonly mirror: string | undefined;
   readonly offline: boolean;
   readonly refresh: boolean;
@@ -39,6 +43,7 @@ export interface BuildFlags {
   readonly domain?: string | undefined;
   readonly target?: string | undefined;
   readonly out?: string | undefined;
+  readonly compress?: string | undefined;
   readonly mirror?: string | undefined;
   readonly offline?: boolean | undefined;
   readonly refresh?: boolean | undefined;
@@ -50,16 +55,22 @@ export interface BuildFlags {
 const buildSection = v.strictObject({
   target: v.optional(v.string()),
   out: v.optional(v.string()),
+  compress: v.optional(v.string()),
   mirror: v.optional(v.string()),
 });
 
 /**
  * Merges flags over the file over defaults.
+ * @param change what flags of their own say about the seed (seed-flags.ts)
  * @throws ConfigError naming the flag or the key, with its fix
  */
-export async function readBuildConfig(flags: BuildFlags, cwd: string): Promise<BuildConfig> {
-  const { build, document } = await readFileSections(flags.config, cwd);
-  const domain = flags.domain ?? document.domain;
+export async function readBuildConfig(
+  flags: BuildFlags,
+  cwd: string,
+  change?: SeedChange,
+): Promise<BuildConfig> {
+  const { build, document: written } = await readFileSections(flags.config, cwd);
+  const domain = flags.domain ?? written.domain;
   if (domain === undefined) {
     throw new ConfigError(
       '--domain',
@@ -72,13 +83,16 @@ export async function readBuildConfig(flags: BuildFlags, cwd: string): Promise<B
   if (mirror !== undefined) checkMirror(mirror);
   // Alone first: what stands on the command line shall not be said to stand in the file.
   if (flags.domain !== undefined) parseDomain(flags.domain);
-  const appliance = naming(flags.config, () => parseConfig({ ...document, domain }));
+  const fromFile = naming(flags.config, () => parseConfig({ ...written, domain }));
+  const document = change === undefined ? written : change(written);
+  const appliance = change === undefined ? fromFile : parseConfig({ ...document, domain });
   const lock = flags.lock === undefined ? undefined : await readLock(flags.lock, cwd, target);
   return {
     appliance,
     document: { ...document, domain: plainDomain(appliance.domain) },
     target,
     outDirectory: resolve(cwd, expandHome(flags.out ?? build.out ?? 'out')),
+    compression: findCompression(flags.compress ?? build.compress),
     mirror,
     offline: flags.offline ?? false,
     refresh: flags.refresh ?? false,
@@ -123,8 +137,11 @@ function naming<T>(file: string | undefined, read: () => T): T {
   }
 }
 
-/** The text of a file that a flag names. */
-async function readInput(flag: string, file: string, cwd: string, maxBytes: number): Promise<string> {
+/**
+ * The text of a file that a flag names.
+ * @throws ConfigError naming the flag
+ */
+export async function readInput(flag: string, file: string, cwd: string, maxBytes: number): Promise<string> {
   const refuse = (why: string, cause?: unknown) =>
     new ConfigError(flag, `${flag} ${file} cannot be read: ${why}`, 'Check the path', { cause });
   const path = resolve(cwd, expandHome(file));
@@ -177,6 +194,16 @@ function findTarget(name: string | undefined): Target {
     throw new ConfigError('--target', `There is no target ${JSON.stringify(name)}`, `Known are: ${known}`);
   }
   return found;
+}
+
+function findCompression(name: string | undefined): Compression | undefined {
+  const found = compressions.find((one) => one === name);
+  if (found !== undefined || name === undefined) return found;
+  throw new ConfigError(
+    '--compress',
+    `There is no compression ${JSON.stringify(name)}`,
+    `Known are: ${compressions.join(', ')}`,
+  );
 }
 
 function checkMirror(mirror: string): void {

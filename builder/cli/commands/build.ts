@@ -11,6 +11,7 @@ import { type BuildConfig, readBuildConfig } from '../../config.ts';
 import { type BuildDns, type BuildDnsFlags, dnsOnlyFlags, prepareBuildDns } from '../../dns/build.ts';
 import { checkKeyFolder, keyFolderPath, newKeyNote } from '../../keys.ts';
 import { defaultCacheDirectory } from '../../packages/cache-directory.ts';
+import { readSeedFlags, seedFlagHelp, seedFlagOptions } from '../../seed-flags.ts';
 import { makeSeedSecrets } from '../../seed-secrets.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
 import { CliError } from '../errors.ts';
@@ -26,6 +27,8 @@ Builds a bootable image of a chatmail relay for NAME: a DNS name, or an IP addre
   --target TARGET  what it shall run on:
 ${targets.map(({ name, title }) => `                     ${name.padEnd(10)}  ${title}`).join('\n')}
   --out DIR        where the image goes (default: out)
+  --compress zst|xz  write it compressed: "flash" and "run" take it as it is. xz is for tools that know no
+                   zstd, and makes a larger file
   --config FILE    settings of the relay, as JSON; comments are allowed
   --mirror URL     a Debian mirror (default: the one this machine uses, or ftp.debian.org)
   --lock FILE      build from exactly the packages of an earlier image
@@ -36,6 +39,8 @@ ${targets.map(({ name, title }) => `                     ${name.padEnd(10)}  ${t
   --ed25519        make a second, Ed25519 key, and sign with both
   --json           one JSON object a line on stdout
 
+Settings of the relay; "flash" takes them too, for one card
+${seedFlagHelp}
 The name, with --dns PROVIDER: when the image is there, shows which DNS records would change, asks, publishes
 them and waits until they are seen
   --dns PROVIDER   ${columns(providers.map(({ name }) => name))}
@@ -67,6 +72,7 @@ export const command: Command = {
         domain: { type: 'string' },
         target: { type: 'string' },
         out: { type: 'string' },
+        compress: { type: 'string' },
         config: { type: 'string' },
         mirror: { type: 'string' },
         lock: { type: 'string' },
@@ -83,11 +89,12 @@ export const command: Command = {
         replace: { type: 'boolean' },
         wait: { type: 'string' },
         resolver: { type: 'string', multiple: true },
+        ...seedFlagOptions,
         json: { type: 'boolean' },
       },
       { max: 0 },
     );
-    const config = await readBuildConfig(values, context.cwd);
+    const config = await readBuildConfig(values, context.cwd, await readSeedFlags(values, context));
     const progress = createProgress(context, values.json === true);
     progress.note(title(config));
     const { keyFolder, keyFlags } = await findKeys(config, values, context);
@@ -112,6 +119,7 @@ export const command: Command = {
     if (newDkimKey) progress.note(newKeyNote(keyFolder));
     progress.event('built', {
       image: result.image,
+      map: result.mapFile,
       lock: result.lockFile,
       sbom: result.sbomFile,
       rootSha256: result.root.sha256,
