@@ -10,6 +10,17 @@ export interface NpmPin {
   readonly integrity: string;
 }
 
+/** Device trees beside the kernel, by the names that firmware looks for. */
+export interface DeviceTrees {
+  /** The name on BOOT, and which of the kernel package's it is. */
+  readonly files: Readonly<Record<string, string>>;
+  /**
+   * Overlays that firmware applies by itself where it finds them: what makes of the first device tree the
+   * second. The kernel package has whole device trees only.
+   */
+  readonly overlays: Readonly<Record<string, { readonly from: string; readonly to: string }>>;
+}
+
 export interface Target {
   readonly name: string;
   /** One line for people: what it runs on. */
@@ -27,6 +38,8 @@ export interface Target {
   readonly excludes: Excludes;
   /** Paths of packages that are left out of the root: a path itself, or all below it. */
   readonly dropped: readonly string[];
+  /** Links that Debian's maintainer scripts would make in the root. */
+  readonly links?: Readonly<Record<string, string>>;
   /** Exceptions to `dropped`. */
   readonly kept: readonly RegExp[];
   /** Kernel modules (with all they need) in the initramfs, in loading order where that matters. */
@@ -37,8 +50,10 @@ export interface Target {
   /** How BOOT starts a kernel. */
   readonly loaders: {
     /** As UEFI names the architecture in BOOTX64.EFI, BOOTAA64.EFI. */
-    readonly efi: 'x64' | 'aa64';
+    readonly efi?: 'x64' | 'aa64';
     readonly bios: boolean;
+    /** The firmware of a Raspberry Pi, which starts the kernel itself. */
+    readonly raspberryPi?: DeviceTrees;
   };
   readonly kernelArguments: readonly string[];
 }

@@ -18,6 +18,9 @@ export const bootPaths = {
   ldlinuxC32: 'syslinux/ldlinux.c32',
   /** Which slot SYSLINUX boots: overwritten in place. */
   syslinuxPointer: 'syslinux/ptr.cfg',
+  /** Read by a Raspberry Pi's firmware; its first line says which slot it boots. */
+  raspberryPiConfig: 'config.txt',
+  raspberryPiLicence: 'LICENCE-raspi-firmware.txt',
 } as const;
 
 /** The files of a slot in its directory `a` or `b`. */
@@ -27,6 +30,9 @@ export function slotPaths(slot: Slot) {
     kernel: `${slot}/vmlinuz`,
     initramfs: `${slot}/initrd`,
     syslinuxConfig: `${slot}/syslinux.cfg`,
+    /** For a Raspberry Pi's firmware. Device trees lie beside it, overlays in a directory of their own. */
+    commandLine: `${slot}/cmdline.txt`,
+    overlays: `${slot}/overlays`,
   } as const;
 }
 
@@ -115,4 +121,37 @@ export function decodeSyslinuxPointer(bytes: Uint8Array): Slot | undefined {
   if (bytes.length !== syslinuxPointerBytes) return undefined;
   const slot = /^DEFAULT ([ab])\nONERROR \1\n *$/.exec(new TextDecoder().decode(bytes))?.[1];
   return slot === 'a' || slot === 'b' ? slot : undefined;
+}
+
+/** Firmware reads no more of a line than this (its documentation's limit for config.txt). */
+export const raspberryPiMaxLineLength = 98;
+
+/**
+ * The pointer of a Raspberry Pi: the first line of config.txt. The firmware puts it before the names of
+ * kernel, initramfs, command line, device trees and overlays (raspberrypi.com, config.txt, `os_prefix`).
+ * Standing first, it is in the file's first sector however the rest was edited, and it has the same length
+ * for both slots: overwriting it in place is one write.
+ */
+const raspberryPiPointer = /^os_prefix=([ab])\/\r?(?:\n|$)/;
+
+/**
+ * The slot that config.txt names, or undefined when its first line is none of ours.
+ * @param config config.txt from its start: all of it, or its first sector
+ */
+export function decodeRaspberryPiPointer(config: Uint8Array): Slot | undefined {
+  const slot = raspberryPiPointer.exec(new TextDecoder('latin1').decode(config.subarray(0, 16)))?.[1];
+  return slot === 'a' || slot === 'b' ? slot : undefined;
+}
+
+/**
+ * The same bytes with the pointer at `slot`; everything else stays.
+ * @throws RangeError when the first line is no pointer
+ */
+export function encodeRaspberryPiPointer(config: Uint8Array, slot: Slot): Uint8Array {
+  if (decodeRaspberryPiPointer(config) === undefined) {
+    throw new RangeError('The first line of config.txt is neither os_prefix=a/ nor os_prefix=b/');
+  }
+  const pointed = Uint8Array.from(config);
+  pointed.set(new TextEncoder().encode(slot), 'os_prefix='.length);
+  return pointed;
 }

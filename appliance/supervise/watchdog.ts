@@ -17,6 +17,8 @@ export interface WatchdogOptions {
   readonly graceMs?: number;
   /** Default /dev/watchdog0. */
   readonly device?: string;
+  /** The file with the kernel's command line, where `chatmail.watchdog=off` keeps it off. Default /proc/cmdline. */
+  readonly commandLine?: string;
 }
 
 const defaultGraceMs = 10 * 60_000;
@@ -27,12 +29,21 @@ export function shouldFeed(nowMs: number, lastHealthyMs: number, graceMs: number
   return nowMs - lastHealthyMs < graceMs;
 }
 
+/** Whether a kernel command line says to leave the watchdog alone. Pure. */
+export function isSwitchedOff(commandLine: string): boolean {
+  return commandLine.trim().split(/\s+/).includes('chatmail.watchdog=off');
+}
+
 /**
  * Feeds the watchdog until disposed, which disarms it.
- * @returns undefined when the machine has none
+ * @returns undefined when the machine has none, or its command line says to leave it alone
  */
 export async function startWatchdog(options: WatchdogOptions): Promise<AsyncDisposable | undefined> {
   const { clock, log, isHealthy, graceMs = defaultGraceMs, device = '/dev/watchdog0' } = options;
+  if (isSwitchedOff(await readFile(options.commandLine ?? '/proc/cmdline', 'latin1').catch(() => ''))) {
+    log.warn('watchdog is switched off on the kernel command line');
+    return undefined;
+  }
   let file: FileHandle;
   try {
     file = await open(device, 'w');

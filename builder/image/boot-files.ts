@@ -70,6 +70,9 @@ export interface BootTexts {
   readonly startupScript: string;
   readonly syslinuxConfig: string;
   readonly readme: string;
+  readonly raspberryPiConfig: string;
+  /** Follows the other one. */
+  readonly raspberryPiReadme: string;
 }
 
 export interface BootInputs {
@@ -79,7 +82,7 @@ export interface BootInputs {
   /** UEFI loaders; without any, nothing of systemd-boot is written. */
   readonly efi: readonly BootFile[];
   readonly syslinux?: { readonly pieces: SyslinuxPieces; readonly ldlinuxC32: Content } | undefined;
-  /** Whatever else firmware wants, such as that of a Raspberry Pi. */
+  /** Whatever else firmware wants, such as that of a Raspberry Pi (raspberry-pi-files.ts). */
   readonly firmware?: readonly BootFile[];
   /** Text of chatmail.json. */
   readonly seed?: string | undefined;
@@ -91,13 +94,16 @@ export interface BootInputs {
 export async function readBootTexts(packageRoot: string, signal?: AbortSignal): Promise<BootTexts> {
   const read = (name: string) =>
     readFile(join(packageRoot, 'templates', 'boot', name), { encoding: 'utf8', signal });
-  const [loaderConfig, startupScript, syslinuxConfig, readme] = await Promise.all([
-    read('loader.conf'),
-    read('startup.nsh'),
-    read('syslinux.cfg'),
-    read('README.txt'),
-  ]);
-  return { loaderConfig, startupScript, syslinuxConfig, readme };
+  const [loaderConfig, startupScript, syslinuxConfig, readme, raspberryPiConfig, raspberryPiReadme] =
+    await Promise.all([
+      read('loader.conf'),
+      read('startup.nsh'),
+      read('syslinux.cfg'),
+      read('README.txt'),
+      read('config.txt'),
+      read('README-raspberry-pi.txt'),
+    ]);
+  return { loaderConfig, startupScript, syslinuxConfig, readme, raspberryPiConfig, raspberryPiReadme };
 }
 
 /**

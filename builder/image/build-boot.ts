@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { kernelCommandLine } from '../../appliance/contract/boot-layout.ts';
-import type { Target } from '../../images/target.ts';
+import { kernelCommandLine, type SlotEntry } from '../../appliance/contract/boot-layout.ts';
+import type { DeviceTrees, Target } from '../../images/target.ts';
+import { decodeFdt, maxFdtBytes } from '../formats/fdt.ts';
 import type { FatPlan } from '../formats/fat/plan.ts';
 import { extractSyslinux, type SyslinuxPieces } from '../formats/syslinux.ts';
 import { bytesContent, type Content, readContent } from '../formats/tree.ts';
@@ -11,9 +12,18 @@ import type { PackageCache } from '../packages/cache.ts';
 import type { UnpackedPackage } from '../packages/unpack.ts';
 import { buildInitramfs } from '../rootfs/initramfs.ts';
 import type { KernelModules } from '../rootfs/kernel-modules.ts';
-import { bootFiles, efiLoaders, readBootTexts, syslinuxSources } from './boot-files.ts';
+import {
+  type BootFile,
+  bootFiles,
+  efiLoaders,
+  type PackagedBootFile,
+  readBootTexts,
+  syslinuxSources,
+} from './boot-files.ts';
 import { planBootPartition } from './boot-partition.ts';
+import { deviceTreeOverlay } from './device-tree-overlay.ts';
 import type { DiskPlan } from './plan-disk.ts';
+import { raspberryPiFiles, raspberryPiFirmware, type RaspberryPiInputs } from './raspberry-pi-files.ts';
 
 export interface BootBuildInputs {
   readonly target: Target;
@@ -45,33 +55,42 @@ export async function buildBoot(inputs: BootBuildInputs, signal: AbortSignal): P
   const { target, alone, disk, mtimeSec } = inputs;
   const fromPackage = (source: { readonly package: string; readonly source: string }): Content =>
     findFile(alone, source.package, source.source);
-  const bios = target.loaders.bios;
+  const { efi, bios, raspberryPi } = target.loaders;
   const syslinux: SyslinuxPieces | undefined = bios
     ? extractSyslinux(await readContent(fromPackage(syslinuxSources.installer), maxLoaderBytes, signal))
     : undefined;
-  const entries = bootFiles({
-    entry: {
+  const entry: SlotEntry = {
+    slot: 'a',
+    title: `chatmail ${inputs.version}`,
+    version: slotVersion(inputs),
+    commandLine: kernelCommandLine({
       slot: 'a',
-      title: `chatmail ${inputs.version}`,
-      version: slotVersion(inputs),
-      commandLine: kernelCommandLine({
-        slot: 'a',
-        arguments: target.kernelArguments,
-        diskGuid: disk.diskGuid,
-      }),
-    },
+      arguments: target.kernelArguments,
+      diskGuid: disk.diskGuid,
+    }),
+  };
+  const texts = await readBootTexts(inputs.sourceDirectory, signal);
+  const entries = bootFiles({
+    entry,
     kernel: findKernel(inputs),
     initramfs: bytesContent(await cachedInitramfs(inputs, signal)),
-    efi: efiLoaders[target.loaders.efi].map((loader) => ({
-      path: loader.path,
-      content: fromPackage(loader),
-    })),
+    efi: efi === undefined ? [] : packagedFiles(alone, efiLoaders[efi]),
     syslinux:
       syslinux === undefined
         ? undefined
         : { pieces: syslinux, ldlinuxC32: fromPackage(syslinuxSources.ldlinuxC32) },
     seed: inputs.seed,
-    texts: await readBootTexts(inputs.sourceDirectory, signal),
+    ...(raspberryPi === undefined
+      ? { texts }
+      : {
+          texts: { ...texts, readme: texts.readme + texts.raspberryPiReadme },
+          firmware: raspberryPiFiles({
+            entry,
+            config: texts.raspberryPiConfig,
+            firmware: packagedFiles(alone, raspberryPiFirmware),
+            ...(await deviceTrees(inputs, raspberryPi, signal)),
+          }),
+        }),
     mtimeSec,
   });
   return {
@@ -95,14 +114,58 @@ function findFile(packages: readonly UnpackedPackage[], name: string, path: stri
   return entry.content;
 }
 
+function packagedFiles(
+  packages: readonly UnpackedPackage[],
+  files: readonly PackagedBootFile[],
+): readonly BootFile[] {
+  return files.map(({ package: name, source, path }) => ({
+    path,
+    content: findFile(packages, name, source),
+  }));
+}
+
 /** Debian puts it into /boot, newer packages below the modules. */
 function findKernel({ packages, kernel }: BootBuildInputs): Content {
   const paths = [`boot/vmlinuz-${kernel.release}`, `${kernel.directory}/vmlinuz`];
+  return findKernelFile(packages, paths) ?? missing(`the kernel ${kernel.release}`);
+}
+
+/** Beside the modules, as the kernel package has them since Linux 6.18; before, in a directory of their own. */
+function findDeviceTree({ packages, kernel }: BootBuildInputs, name: string): Content {
+  const paths = [
+    `${kernel.directory}/dtb/broadcom/${name}`,
+    `usr/lib/linux-image-${kernel.release}/broadcom/${name}`,
+  ];
+  return findKernelFile(packages, paths) ?? missing(`the device tree ${name} for kernel ${kernel.release}`);
+}
+
+function findKernelFile(packages: readonly UnpackedPackage[], paths: readonly string[]): Content | undefined {
   for (const { entries } of packages) {
     const entry = entries.find(({ path }) => paths.includes(path));
     if (entry?.kind === 'file') return entry.content;
   }
-  throw new Error(`None of the packages brings the kernel ${kernel.release}`);
+  return undefined;
+}
+
+function missing(what: string): never {
+  throw new Error(`None of the packages brings ${what}`);
+}
+
+async function deviceTrees(
+  inputs: BootBuildInputs,
+  wanted: DeviceTrees,
+  signal: AbortSignal,
+): Promise<Pick<RaspberryPiInputs, 'deviceTrees' | 'overlays'>> {
+  const decode = async (name: string) =>
+    decodeFdt(await readContent(findDeviceTree(inputs, name), maxFdtBytes, signal));
+  const overlays: Record<string, Uint8Array> = {};
+  for (const [name, { from, to }] of Object.entries(wanted.overlays)) {
+    overlays[name] = deviceTreeOverlay(await decode(from), await decode(to));
+  }
+  const files = Object.entries(wanted.files).map(
+    ([name, source]) => [name, findDeviceTree(inputs, source)] as const,
+  );
+  return { deviceTrees: Object.fromEntries(files), overlays };
 }
 
 /** The initramfs depends on kernel, modules, busybox and /init alone; packing it takes longer than looking. */

@@ -264,6 +264,11 @@ function isOurs(qualifier: string | undefined, architecture: string): boolean {
   return qualifier === undefined || [architecture, 'any', 'native', 'all'].includes(qualifier);
 }
 
+/** `linux-image-arm64/trixie-backports` without its suite. */
+export function withoutPin(wanted: string): string {
+  return splitPin(wanted).name;
+}
+
 function splitPin(wanted: string): { name: string; suite: string | undefined } {
   const [name = '', suite] = wanted.split('/');
   return { name, suite };

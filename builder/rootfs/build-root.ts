@@ -85,6 +85,11 @@ export async function rootTree(
     { origin: 'node', entries: nodeFiles(inputs), filtered: false },
     { origin: 'busybox', entries: busyboxLinks(userland, mtimeSec), filtered: false },
     {
+      origin: 'links',
+      entries: Object.entries(target.links ?? {}).map(([path, to]) => ownLink(path, to, mtimeSec)),
+      filtered: false,
+    },
+    {
       origin: 'chatmail-build',
       entries: [
         ...staticFiles(await caCertificates(userland, signal), inputs.release, mtimeSec),
@@ -200,6 +205,8 @@ function busyboxLinks(packages: readonly UnpackedPackage[], mtimeSec: number): T
       .filter((name) => !taken.has(name))
       .map((name) => ownLink(`usr/bin/${name}`, 'busybox', mtimeSec)),
     ownLink('usr/sbin/init', '../bin/busybox', mtimeSec),
+    // Where the kernel looks when it wants a module itself, such as the driver of an Ethernet socket's PHY.
+    ownLink('usr/sbin/modprobe', '../bin/busybox', mtimeSec),
   ];
 }
 

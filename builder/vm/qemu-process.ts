@@ -68,13 +68,26 @@ export type MachineStart = Omit<MachineConfig, 'qmp' | 'console'> & { readonly q
  * Starts QEMU and returns when the guest runs. Disposing of the machine kills it.
  * @throws MachineError with QEMU's words when it refuses to start
  */
-export async function startMachine(start: MachineStart, signal: AbortSignal): Promise<RunningMachine> {
+export function startMachine(start: MachineStart, signal: AbortSignal): Promise<RunningMachine> {
+  return startQemu(start.qemu, (endpoints) => machineArguments({ ...start, ...endpoints }), signal);
+}
+
+/**
+ * Starts QEMU with arguments of one's own, which have to lead its machine protocol and the serial line to
+ * the endpoints given.
+ * @throws MachineError with QEMU's words when it refuses to start
+ */
+export async function startQemu(
+  qemu: string,
+  argumentsFor: (endpoints: Pick<MachineConfig, 'qmp' | 'console'>) => readonly string[],
+  signal: AbortSignal,
+): Promise<RunningMachine> {
   signal.throwIfAborted();
   using qmp = await expectConnection(signal);
   // Not the child's standard output: that is a Unix socket, where every byte the guest writes counts as a
   // message of its own, and when it is full QEMU drops what the guest writes. TCP puts bytes together.
   using console = await expectConnection(signal);
-  const child = spawn(start.qemu, machineArguments({ ...start, qmp, console }), {
+  const child = spawn(qemu, argumentsFor({ qmp, console }), {
     stdio: ['ignore', 'ignore', 'pipe'],
     // In a process group of its own, or Ctrl-C on the terminal would end QEMU before the guest is asked.
     detached: true,

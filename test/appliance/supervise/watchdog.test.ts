@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../appliance/base/clock.ts';
 import { createLog, silentLog } from '../../../appliance/base/log.ts';
-import { shouldFeed, startWatchdog } from '../../../appliance/supervise/watchdog.ts';
+import { isSwitchedOff, shouldFeed, startWatchdog } from '../../../appliance/supervise/watchdog.ts';
 
 /** Time that passes only when the test says so: each sleep waits for `tick`. */
 function manualClock() {
@@ -38,7 +38,27 @@ describe('shouldFeed', () => {
   });
 });
 
+describe('isSwitchedOff', () => {
+  test('takes the one word, and nothing that looks like it', () => {
+    expect(isSwitchedOff('ro chatmail.watchdog=off panic=5\n')).toBe(true);
+    for (const line of ['', 'chatmail.watchdog=60', 'chatmail.watchdog=offset', 'x.chatmail.watchdog=off']) {
+      expect(isSwitchedOff(line)).toBe(false);
+    }
+  });
+});
+
 describe('startWatchdog', () => {
+  test('leaves it alone when the kernel command line says so', async () => {
+    await using directory = await mkdtempDisposable(join(tmpdir(), 'watchdog-'));
+    const [device, commandLine] = [join(directory.path, 'watchdog0'), join(directory.path, 'cmdline')];
+    await writeFile(device, '');
+    await writeFile(commandLine, 'panic=5 chatmail.watchdog=off\n');
+    const { clock } = manualClock();
+    const options = { clock, log: silentLog, isHealthy: () => true, device, commandLine };
+    expect(await startWatchdog(options)).toBeUndefined();
+    expect(await readFile(device, 'latin1')).toBe('');
+  });
+
   test('feeds while healthy, starves it when not, and disarms it at the end', async () => {
     await using directory = await mkdtempDisposable(join(tmpdir(), 'watchdog-'));
     const device = join(directory.path, 'watchdog0');
