@@ -72,18 +72,35 @@ export function inviteAddress(domain: Domain, { localpart }: InviteAccount): str
 }
 
 /**
- * @param account unused where the certificate is vouched for
+ * True where a client makes up its account by itself, from the relay's name. Not for an address: clients would
+ * look for its servers under names such as imap.[192.0.2.1].
+ */
+export function clientMakesAccount(domain: Domain, isVouchedFor: boolean): boolean {
+  return isVouchedFor && domain.kind === 'name';
+}
+
+/**
+ * @param account unused where the client makes up its own
  * @param isVouchedFor whether the certificate in use comes from an authority
  */
 export function inviteUri(domain: Domain, account: InviteAccount, isVouchedFor: boolean): string {
-  if (isVouchedFor) return `dcaccount:${plainDomain(domain)}`;
+  if (clientMakesAccount(domain, isVouchedFor)) return `dcaccount:${plainDomain(domain)}`;
+  return accountUri(domain, account, isVouchedFor);
+}
+
+/** Gives an account away, with servers at the domain itself and the usual ports. */
+export function accountUri(domain: Domain, account: InviteAccount, isVouchedFor: boolean): string {
   const host = plainDomain(domain);
   // Clients know the usual ports; without them the code is small enough to stand beside the status.
-  return dclogin(domain, account, [
+  const servers = [
     ['ih', host],
     ['sh', host],
-  ]);
+  ] as const;
+  return dclogin(domain, account, isVouchedFor ? servers : [...servers, anyCertificate]);
 }
+
+/** Clients check certificates unless they are told not to. */
+const anyCertificate = ['ic', '3'] as const;
 
 /**
  * An invitation that names the servers, for a relay that is reached under another name or by other ports
@@ -102,6 +119,7 @@ export function dcloginUri(
     ['sh', servers.host],
     ['sp', String(servers.submissions)],
     ['ss', 'ssl'],
+    anyCertificate,
   ]);
 }
 
@@ -110,8 +128,6 @@ function dclogin(
   account: InviteAccount,
   servers: readonly (readonly [string, string])[],
 ): string {
-  const query = [['p', account.password], ['v', '1'], ...servers, ['ic', '3']].map(
-    ([key, value]) => `${key}=${value}`,
-  );
+  const query = [['p', account.password], ['v', '1'], ...servers].map(([key, value]) => `${key}=${value}`);
   return `dclogin:${inviteAddress(domain, account)}?${query.join('&')}`;
 }

@@ -15,6 +15,12 @@ describe('inviteUri', () => {
     expect(inviteUri(parseDomain('Chat.Example.org'), account, true)).toBe('dcaccount:chat.example.org');
   });
 
+  test('names the servers of an address that is vouched for, and leaves its certificate to be checked', () => {
+    expect(inviteUri(parseDomain('192.0.2.1'), account, true)).toBe(
+      `dclogin:abcdefghi@[192.0.2.1]?p=${account.password}&v=1&ih=192.0.2.1&sh=192.0.2.1`,
+    );
+  });
+
   test.each([
     ['192.0.2.1', 'abcdefghi@[192.0.2.1]', '192.0.2.1'],
     ['[IPv6:2001:DB8::1]', 'abcdefghi@[2001:db8::1]', '2001:db8::1'],

@@ -1,0 +1,28 @@
+/** A QR code (ISO/IEC 18004) as the outline of its dark modules, for an SVG path. */
+import { encode } from 'uqr';
+
+/** ISO/IEC 18004 §5.3.8: four modules of quiet zone; on paper there may be anything beside it. */
+const quietModules = 4;
+
+export interface QrOutline {
+  /** Width and height of the viewBox in modules, quiet zone included. */
+  readonly size: number;
+  /** The `d` of a path. */
+  readonly path: string;
+}
+
+/** Medium error correction: a print on a fridge gets stains. */
+export function qrOutline(text: string): QrOutline {
+  const { data, size } = encode(text, { ecc: 'M', border: quietModules });
+  const strokes: string[] = [];
+  for (const [row, modules] of data.entries()) {
+    for (let column = 0; column < size; column += 1) {
+      if (modules[column] !== true) continue;
+      let end = column;
+      while (modules[end] === true) end += 1;
+      strokes.push(`M${column} ${row}h${end - column}v1h${column - end}z`);
+      column = end;
+    }
+  }
+  return { size, path: strokes.join('') };
+}
