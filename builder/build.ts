@@ -39,6 +39,8 @@ export interface BuildContext {
 
 export interface BuildResult {
   readonly image: string;
+  /** The block map beside it. */
+  readonly mapFile: string;
   readonly lockFile: string;
   readonly sbomFile: string;
   readonly root: BuiltRoot;
@@ -98,8 +100,7 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
   };
   const sbom = await imageSbom(subject, lock, appliance.npmPackages);
 
-  const image = `${base}.img`;
-  await progress.step(
+  const image = await progress.step(
     'Disk image',
     async () => {
       const disk = planDisk(`${target.name} ${plainDomain(config.appliance.domain)}`);
@@ -125,9 +126,12 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
         root: sliceContent(squashfs, 0, squashfs.sizeBytes),
         holdsSecrets: (additions?.secrets ?? config.document.secrets) !== undefined,
       };
-      await explainingWrites(config.outDirectory, () => writeImage(image, disk, parts, signal));
+      return explainingWrites(config.outDirectory, () =>
+        writeImage(`${base}.img`, disk, parts, signal, config.compression),
+      );
     },
-    () => basename(image),
+    ({ path, compressedBytes }) =>
+      `${basename(path)}${compressedBytes === undefined ? '' : `, ${formatBytes(compressedBytes)}`}`,
   );
 
   const [lockFile, sbomFile] = [`${base}.lock.json`, `${base}.sbom.json`];
@@ -135,7 +139,14 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
     await writeFileAtomic(lockFile, encodeLock(lock), { mode: 0o644 });
     await writeFileAtomic(sbomFile, sbom, { mode: 0o644 });
   });
-  return { image, lockFile, sbomFile, root, downloadedBytes: prepared.downloadedBytes };
+  return {
+    image: image.path,
+    mapFile: image.mapPath,
+    lockFile,
+    sbomFile,
+    root,
+    downloadedBytes: prepared.downloadedBytes,
+  };
 }
 
 async function fetchPackages(

@@ -86,6 +86,7 @@ export async function readBuildConfig(
   const fromFile = naming(flags.config, () => parseConfig({ ...written, domain }));
   const document = change === undefined ? written : change(written);
   const appliance = change === undefined ? fromFile : parseConfig({ ...document, domain });
+  if (change !== undefined) requireWifiPassword(appliance);
   const lock = flags.lock === undefined ? undefined : await readLock(flags.lock, cwd, target);
   return {
     appliance,
@@ -98,6 +99,20 @@ export async function readBuildConfig(
     refresh: flags.refresh ?? false,
     lock,
   };
+}
+
+/**
+ * A device that is given the name of a network and no password never gets on it. (One that was set up before
+ * may: it keeps the password on DATA, so this is no rule of the schema.)
+ * @throws ConfigError
+ */
+export function requireWifiPassword({ network: { wifi }, secrets }: Config): void {
+  if (wifi === undefined || wifi.security === 'open' || secrets.wifiPassword !== undefined) return;
+  throw new ConfigError(
+    'secrets.wifiPassword',
+    `The Wi-Fi network ${JSON.stringify(wifi.ssid)} is named, and its password is not given`,
+    'Say --wifi with the name of the network, and the password is asked for; or --wifi-open if it has none',
+  );
 }
 
 async function readFileSections(file: string | undefined, cwd: string) {

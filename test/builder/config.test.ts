@@ -93,6 +93,7 @@ describe('readBuildConfig', () => {
     ['{"domain": "a.example", "build": {"out": 1}}', 'relay.json: build.out should be string, but is 1'],
     ['{"domain": "a.example", "build": 5}', 'relay.json: build should be Object, but is 5'],
     ['{"domain": "a.example", "build": {"target": "toaster"}}', 'There is no target "toaster"'],
+    ['{"domain": "a.example", "build": {"compress": "gz"}}', 'There is no compression "gz"'],
     ['{"domain": "a.example", "build": {"mirror": "ftp://x/"}}', '"ftp://x/" is not the address of a mirror'],
     [`{"domain": "a.example"}${' '.repeat(256 * 1024)}`, 'it is longer than 262144 bytes'],
   ])('%.50s is refused', async (text, sentence) => {

@@ -202,11 +202,14 @@ function nextSteps(
           '  when it runs where it shall stay, point the name at it:',
           ...dnsCommands.map((line) => `                     ${line}`),
         ];
+  const isForCard = target.loaders.raspberryPi !== undefined;
   return [
     '',
     'Next:',
-    `  try it here        chatmail-build run ${image}`,
-    `  use it             write ${image} to a disk and start from it`,
+    ...(isForCard ? [] : [`  try it here        chatmail-build run ${image}`]),
+    isForCard
+      ? `  use it             chatmail-build flash ${image}`
+      : `  use it             write ${image} to a disk and start from it`,
     `                     (${target.title})`,
     ...dns,
   ].join('\n');

@@ -6,6 +6,9 @@ import { describe, expect, test } from 'vitest';
 import { decodeGpt } from '../../../appliance/disk/gpt.ts';
 import { planFat32 } from '../../../builder/formats/fat/plan.ts';
 import { bytesContent, type Content, textContent, type TreeEntry } from '../../../builder/formats/tree.ts';
+import { openImage } from '../../../builder/flash/image.ts';
+import { clearedBytes, planFlash } from '../../../builder/flash/plan.ts';
+import { decodeBmap } from '../../../builder/formats/bmap.ts';
 import { planBootPartition } from '../../../builder/image/boot-partition.ts';
 import { planDisk } from '../../../builder/image/plan-disk.ts';
 import { type ImageParts, writeImage } from '../../../builder/image/write-image.ts';
@@ -66,7 +69,7 @@ describe('writeImage', () => {
     expect((await read(disk.boot.startBytes + 28, 4)).readUInt32LE()).toBe(disk.boot.firstSector);
     expect((await read(disk.rootA.startBytes, root.length)).equals(root)).toBe(true);
     expect((await read(disk.data.startBytes, 4096)).equals(Buffer.alloc(4096))).toBe(true);
-    expect(await readdir(scratch.path)).toEqual(['relay.img']);
+    expect(await readdir(scratch.path)).toEqual(['relay.img', 'relay.img.bmap']);
     if (process.platform !== 'win32') {
       expect((await stat(path)).blocks * 512).toBeLessThan(8 * 1024 * 1024);
     }
@@ -150,9 +153,81 @@ describe('writeImage', () => {
     const longAgo = new Date(Date.now() - 2 * 3_600_000);
     await utimes(stale, longAgo, longAgo);
     await Promise.all([writeImage(path, disk, parts, signal), writeImage(path, disk, parts, signal)]);
-    expect((await readdir(scratch.path)).sort()).toEqual(['relay.img', basename(fresh)]);
+    expect((await readdir(scratch.path)).sort()).toEqual(['relay.img', basename(fresh), 'relay.img.bmap']);
     await using file = await open(path, 'r');
     const { buffer } = await file.read(Buffer.alloc(root.length), 0, root.length, disk.rootA.startBytes);
     expect(buffer.equals(root)).toBe(true);
+  });
+
+  test.each(['zst', 'xz'] as const)(
+    'compresses with %s: the same image, and no other form of it',
+    async (ending) => {
+      await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+      const path = join(scratch.path, 'relay.img');
+      const plain = await writeImage(path, disk, parts, signal);
+      const map = await readFile(plain.mapPath, 'utf8');
+      const expected = await planFlash(await openImage(path, signal), signal);
+
+      const { path: packed, compressedBytes = 0 } = await writeImage(path, disk, parts, signal, ending);
+      expect((await readdir(scratch.path)).toSorted()).toEqual(['relay.img.bmap', `relay.img.${ending}`]);
+      expect(packed).toBe(`${path}.${ending}`);
+      expect((await stat(packed)).size).toBe(compressedBytes);
+      expect(compressedBytes).toBeLessThan(4 * 1024 * 1024);
+      expect(await readFile(plain.mapPath, 'utf8')).toBe(map);
+      expect(await planFlash(await openImage(packed, signal), signal)).toEqual(expected);
+
+      const first = await readFile(packed);
+      await writeImage(path, disk, parts, signal, ending);
+      expect((await readFile(packed)).equals(first)).toBe(true);
+    },
+  );
+
+  test('the map lists what flash writes, also where the image is zero', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    const { mapPath } = await writeImage(path, disk, parts, signal);
+    const { ranges, blockBytes } = decodeBmap(await readFile(mapPath, 'utf8'));
+    const covers = (offset: number) =>
+      ranges.some(
+        ({ firstBlock, lastBlock }) =>
+          firstBlock <= Math.floor(offset / blockBytes) && Math.floor(offset / blockBytes) <= lastBlock,
+      );
+    for (const { startBytes } of [disk.boot, disk.rootA, disk.rootB, disk.data]) {
+      expect(covers(startBytes)).toBe(true);
+      expect(covers(startBytes + clearedBytes - 1)).toBe(true);
+    }
+    expect(covers(disk.sizeBytes - 1)).toBe(true);
+    expect(covers(disk.rootB.startBytes + clearedBytes + 1024 * 1024)).toBe(false);
+  });
+
+  test.skipIf(process.platform === 'win32')(
+    'a compressed image with secrets, and its map, are its owner’s alone',
+    async () => {
+      await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+      const path = join(scratch.path, 'relay.img');
+      const written = await writeImage(path, disk, { ...parts, holdsSecrets: true }, signal, 'zst');
+      for (const file of [written.path, written.mapPath]) {
+        expect((await stat(file)).mode & 0o777).toBe(0o600);
+      }
+    },
+  );
+
+  test('a compression that fails leaves what was there', async () => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'image-'));
+    const path = join(scratch.path, 'relay.img');
+    await writeImage(path, disk, parts, signal, 'zst');
+    const before = await readFile(`${path}.zst`);
+    const abort = new AbortController();
+    const rootOfAborting: Content = {
+      sizeBytes: root.length,
+      async *read() {
+        yield root;
+        setImmediate(() => abort.abort(new Error('enough')));
+      },
+    };
+    const writing = writeImage(path, disk, { ...parts, root: rootOfAborting }, abort.signal, 'zst');
+    await expect(writing).rejects.toThrow('enough');
+    expect((await readdir(scratch.path)).toSorted()).toEqual(['relay.img.bmap', 'relay.img.zst']);
+    expect((await readFile(`${path}.zst`)).equals(before)).toBe(true);
   });
 });
