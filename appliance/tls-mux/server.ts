@@ -49,11 +49,14 @@ export interface MuxOptions {
   readonly maxConnections?: number;
   /** Connections that have not said hello; when there are more, the one that waits longest is dropped. */
   readonly maxWaiting?: number;
+  /**
+   * Connections of which one side does not take what the other has sent; each holds up to 200 kB. When there are
+   * more, the one that has stood still longest is dropped.
+   */
+  readonly maxStalled?: number;
   /** Of one IPv4 address, or one IPv6 /64. Many phones share the address of their provider. */
   readonly maxPerAddress?: number;
 }
-
-type Settings = typeof defaults & MuxOptions;
 
 const defaults = {
   helloTimeoutMs: 10_000,
@@ -61,8 +64,18 @@ const defaults = {
   idleTimeoutMs: 35 * 60_000,
   maxConnections: 20_000,
   maxWaiting: 1000,
+  maxStalled: 500,
   maxPerAddress: 500,
 };
+
+/** What all connections of a multiplexer share. */
+interface Shared {
+  readonly settings: typeof defaults & MuxOptions;
+  /** What holds bytes that its peer does not take, in the order since when; with the client it belongs to. */
+  readonly stalled: Map<Socket, Socket>;
+  /** Backends that did not answer the last time. */
+  readonly down: Set<string>;
+}
 
 /** TLS alert: fatal, internal_error, which says "not now" (RFC 8446 §6). */
 const alertInternalError = Uint8Array.of(0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 0x50);
@@ -83,6 +96,7 @@ const httpAnswer = [
  */
 export function createMux(options: MuxOptions, signal: AbortSignal): Server {
   const settings = { ...defaults, ...options };
+  const shared: Shared = { settings, stalled: new Map(), down: new Set() };
   const perAddress = new ClientCounter(settings.maxPerAddress);
   const clients = new Set<Socket>();
   /** In the order of their arrival. */
@@ -99,13 +113,16 @@ export function createMux(options: MuxOptions, signal: AbortSignal): Server {
       clients.delete(client);
       waiting.delete(client);
     });
-    const [longest] = waiting.size < settings.maxWaiting ? [] : waiting;
-    longest?.destroy();
     waiting.add(client);
+    const [longest] = waiting;
+    if (longest !== undefined && waiting.size > settings.maxWaiting) {
+      waiting.delete(longest);
+      longest.destroy();
+    }
     awaitHello(client, settings, (received, backend) => {
       waiting.delete(client);
       if (backend.kind === 'connect') {
-        carry(client, received, backend, settings);
+        carry(client, received, backend, shared);
         return;
       }
       clients.delete(client);
@@ -127,7 +144,7 @@ export function createMux(options: MuxOptions, signal: AbortSignal): Server {
 
 function awaitHello(
   client: Socket,
-  settings: Settings,
+  settings: Shared['settings'],
   choose: (received: Buffer, backend: Backend) => void,
 ): void {
   // One buffer that grows, not a list: a thousand packets of one byte must not cost a thousand buffers.
@@ -174,7 +191,12 @@ function awaitHello(
 }
 
 /** Opens the backend, hands it what has been read, and lets bytes flow until both sides are done. */
-function carry(client: Socket, received: Buffer, backend: ConnectBackend, settings: Settings): void {
+function carry(
+  client: Socket,
+  received: Buffer,
+  backend: ConnectBackend,
+  { settings, stalled, down }: Shared,
+): void {
   // Asked before anything else can happen to the socket: a closed one has no addresses.
   const header = backend.proxyHeader ? headerFor(client) : new Uint8Array();
   if (header === undefined) {
@@ -187,29 +209,60 @@ function carry(client: Socket, received: Buffer, backend: ConnectBackend, settin
     noDelay: true,
     ...(path === undefined ? { host: host ?? '127.0.0.1', port: port ?? 0 } : { path }),
   });
+  const onStall = (side: Socket, isStalled: boolean) => {
+    stalled.delete(side);
+    if (!isStalled) return;
+    stalled.set(side, client);
+    const [longest] = stalled;
+    if (longest === undefined || stalled.size <= settings.maxStalled) return;
+    stalled.delete(longest[0]);
+    longest[1].destroy();
+  };
   let connected = false;
   const deadline = setTimeout(() => target.destroy(new Error('timeout')), settings.connectTimeoutMs);
   target.once('connect', () => {
     connected = true;
     clearTimeout(deadline);
+    down.delete(backend.name);
     target.write(Buffer.concat([header, received]));
-    client.pipe(target);
-    target.pipe(client);
+    forward(client, target, onStall);
+    forward(target, client, onStall);
     // Every byte in either direction is read from or written to this one.
     client.setTimeout(settings.idleTimeoutMs, () => client.destroy());
   });
   target.on('error', (error) => {
     if (!connected) {
-      settings.log.warn('backend does not answer', { backend: backend.name, error: error.message });
+      // Once, and not for every client that tries meanwhile.
+      if (!down.has(backend.name)) {
+        settings.log.warn('backend does not answer', { backend: backend.name, error: error.message });
+      }
+      down.add(backend.name);
       client.end(alertInternalError);
     }
     client.destroySoon();
   });
   client.once('close', () => {
     clearTimeout(deadline);
+    stalled.delete(client);
+    stalled.delete(target);
     target.destroy();
   });
   target.once('close', () => client.destroySoon());
+}
+
+/** Sends on what `from` says for as long as `to` takes it; says when `to` stands still and when it goes on. */
+function forward(from: Socket, to: Socket, onStall: (side: Socket, isStalled: boolean) => void): void {
+  from.on('data', (chunk: Buffer) => {
+    if (to.write(chunk)) return;
+    from.pause();
+    onStall(to, true);
+  });
+  to.on('drain', () => {
+    onStall(to, false);
+    from.resume();
+  });
+  from.once('end', () => to.end());
+  from.resume();
 }
 
 function headerFor(client: Socket): Uint8Array | undefined {

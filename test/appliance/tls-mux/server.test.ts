@@ -1,10 +1,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, connect as connectTls, type TLSSocket } from 'node:tls';
+import fc from 'fast-check';
 import forge from 'node-forge';
 import { afterEach, describe, expect, test } from 'vitest';
-import { silentLog } from '../../../appliance/base/log.ts';
+import { createLog, silentLog } from '../../../appliance/base/log.ts';
 import { type ConnectBackend, createMux, type MuxOptions } from '../../../appliance/tls-mux/server.ts';
 
 const certificate = selfSigned();
@@ -73,11 +74,40 @@ async function hello(port: number, ALPNProtocols: string[]): Promise<{ socket: T
   return { socket, line: line.toString() };
 }
 
-async function closedBy(port: number, send: string | Buffer): Promise<void> {
+async function closedBy(port: number, send: string | Uint8Array): Promise<void> {
   const socket = connect({ host: '127.0.0.1', port });
   socket.on('error', () => {}).resume();
   socket.write(send);
   await once(socket, 'close');
+}
+
+/** The port of a server that passes on what it gets one byte at a time. */
+async function byteByByte(port: number): Promise<number> {
+  return listen(
+    createServer({ allowHalfOpen: true }, (socket) => {
+      const onward = connect({ host: '127.0.0.1', port, noDelay: true, allowHalfOpen: true });
+      onward.on('error', () => {}).pipe(socket.on('error', () => {}));
+      socket.on('end', () => onward.end());
+      socket.on('data', (chunk: Buffer) => {
+        if (chunk.length > 10_000) onward.write(chunk);
+        else for (const byte of chunk) onward.write(Uint8Array.of(byte));
+      });
+    }),
+  );
+}
+
+/** What a TLS client says first. */
+async function helloBytes(): Promise<Buffer> {
+  const server = createServer();
+  const port = await listen(server);
+  connectTls({ host: '127.0.0.1', port, ALPNProtocols: ['imap'] }).on('error', () => {});
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  const [bytes] = (await once(
+    socket.on('error', () => {}),
+    'data',
+  )) as [Buffer];
+  socket.destroy();
+  return bytes;
 }
 
 describe('createMux', () => {
@@ -118,14 +148,7 @@ describe('createMux', () => {
 
   test('takes a hello that arrives byte by byte', async () => {
     const port = await mux({ fallback: await backend('web') });
-    const slow = createServer((socket) => {
-      const onward = connect({ host: '127.0.0.1', port, noDelay: true });
-      onward.on('error', () => {}).pipe(socket.on('error', () => {}));
-      socket.on('data', (chunk: Buffer) => {
-        for (const byte of chunk) onward.write(Uint8Array.of(byte));
-      });
-    });
-    const { line } = await hello(await listen(slow), []);
+    const { line } = await hello(await byteByByte(port), []);
     expect(line).toBe('web\n');
   });
 
@@ -160,6 +183,165 @@ describe('createMux', () => {
     const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
     const [error] = (await once(socket, 'error').catch((reason: unknown) => [reason])) as [Error];
     expect(error.message).toContain('alert internal error');
+  });
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'hands %s clients themselves to a backend in this process, however their hello arrives',
+    async (version) => {
+      const seen: (string | undefined)[] = [];
+      const tls = createTlsServer({ ...certificate, minVersion: version, maxVersion: version }, (socket) => {
+        seen.push(socket.remoteAddress);
+        socket.on('error', () => {});
+        socket.write(`here ${socket.getProtocol()}\n`);
+        socket.pipe(socket);
+      });
+      const port = await mux({
+        fallback: { kind: 'accept', name: 'here', accept: (client) => tls.emit('connection', client) },
+      });
+      for (const through of [port, await byteByByte(port)]) {
+        const { socket, line } = await hello(through, []);
+        expect(line).toBe(`here ${version}\n`);
+        const sent = Buffer.alloc(300_000, 'abcdefg');
+        const chunks: Buffer[] = [];
+        socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+        socket.end(sent);
+        await once(socket, 'end');
+        expect(Buffer.concat(chunks).equals(sent)).toBe(true);
+      }
+      expect(seen).toEqual(['127.0.0.1', '127.0.0.1']);
+    },
+  );
+
+  test('tells people who forgot the s in https what is wrong', async () => {
+    const port = await mux({ fallback: await backend('web') });
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.write('GET / HTTP/1.1\r\nHost: a.example\r\n\r\n');
+    let heard = '';
+    for await (const chunk of socket as AsyncIterable<Buffer>) heard += chunk.toString();
+    expect(heard).toMatch(/^HTTP\/1\.1 400 /);
+    const [head = '', body = ''] = heard.split('\r\n\r\n');
+    expect(head).toContain(`Content-Length: ${body.length}`);
+  });
+
+  test('drops who waits longest when too many have not said hello, and serves who says it', async () => {
+    const port = await mux({ fallback: await backend('web'), maxWaiting: 3 });
+    const silent: Socket[] = [];
+    for (let index = 0; index < 5; index++) {
+      const socket = connect({ host: '127.0.0.1', port });
+      socket.on('error', () => {}).resume();
+      closers.push(() => socket.destroy());
+      await once(socket, 'connect');
+      silent.push(socket);
+    }
+    expect((await hello(port, [])).line).toBe('web\n');
+    await expect.poll(() => silent.map(({ closed }) => closed)).toEqual([true, true, true, false, false]);
+  });
+
+  test('holds bytes of so many that take none, and no more', async () => {
+    const flood = createServer((socket) => {
+      socket.on('error', () => {});
+      const more = () => {
+        while (socket.write(Buffer.alloc(65_536)));
+      };
+      socket.on('drain', more).once('data', more);
+    });
+    const target = { port: await listen(flood) };
+    const port = await mux({
+      fallback: { kind: 'connect', name: 'flood', target, proxyHeader: false },
+      maxStalled: 2,
+    });
+    const bytes = await helloBytes();
+    for (let index = 0; index < 4; index++) {
+      const socket = connect({ host: '127.0.0.1', port });
+      socket.on('error', () => {});
+      closers.push(() => socket.destroy());
+      socket.write(bytes);
+      await once(socket, 'readable');
+    }
+    const carried = () =>
+      new Promise<number>((resolve) => flood.getConnections((_, count) => resolve(count)));
+    await expect.poll(carried).toBe(2);
+  });
+
+  test('says once that a backend is down, and again when it was up in between', async () => {
+    const lines: string[] = [];
+    const place = createServer();
+    const backendPort = await listen(place);
+    place.close();
+    await once(place, 'close');
+    const port = await mux({
+      fallback: { kind: 'connect', name: 'imap', target: { port: backendPort }, proxyHeader: false },
+      log: createLog('mux', (line) => lines.push(line)),
+    });
+    const bytes = await helloBytes();
+    await closedBy(port, bytes);
+    await closedBy(port, bytes);
+    expect(lines).toHaveLength(1);
+    const up = createServer((socket) =>
+      socket
+        .on('error', () => {})
+        .resume()
+        .end(),
+    );
+    up.listen(backendPort, '127.0.0.1');
+    await once(up, 'listening');
+    await closedBy(port, bytes);
+    up.close();
+    await once(up, 'close');
+    await closedBy(port, bytes);
+    expect(lines).toHaveLength(2);
+  });
+
+  test('ends its own connections when it is stopped, and leaves those it has handed over', async () => {
+    const tls = createTlsServer(certificate, (socket) => {
+      socket.on('error', () => {});
+      socket.write('here\n');
+      socket.pipe(socket);
+    });
+    const stop = new AbortController();
+    closers.push(() => stop.abort());
+    const server = createMux(
+      {
+        byProtocol: new Map([['imap', await backend('imap')]]),
+        fallback: { kind: 'accept', name: 'here', accept: (client) => tls.emit('connection', client) },
+        log: silentLog,
+      },
+      stop.signal,
+    );
+    const port = await listen(server);
+    const carried = await hello(port, ['imap']);
+    const accepted = await hello(port, []);
+    const silent = connect({ host: '127.0.0.1', port });
+    silent.on('error', () => {}).resume();
+    carried.socket.on('error', () => {});
+    await once(silent, 'connect');
+    stop.abort();
+    await Promise.all([once(silent, 'close'), once(carried.socket, 'close')]);
+    accepted.socket.write('still\n');
+    expect(String((await once(accepted.socket, 'data'))[0])).toBe('still\n');
+  });
+
+  test('survives any bytes', async () => {
+    const web = await backend('web');
+    const port = await mux({ fallback: web, helloTimeoutMs: 200 });
+    const bytes = await helloBytes();
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(bytes.length),
+        fc.uint8Array({ maxLength: 300 }),
+        fc.boolean(),
+        async (at, noise, keep) => {
+          const damaged = Buffer.from(bytes);
+          damaged.set(noise.subarray(0, damaged.length - at), at);
+          const socket = connect({ host: '127.0.0.1', port });
+          socket.on('error', () => {}).end(keep ? damaged : noise);
+          await once(socket, 'finish');
+          socket.destroy();
+        },
+      ),
+      { numRuns: 60 },
+    );
+    expect((await hello(port, [])).line).toBe('web\n');
   });
 
   test('survives clients that vanish in the middle', async () => {
