@@ -126,7 +126,8 @@ export async function buildImage(config: BuildConfig, context: BuildContext): Pr
         root: sliceContent(squashfs, 0, squashfs.sizeBytes),
         holdsSecrets: (additions?.secrets ?? config.document.secrets) !== undefined,
       };
-      return explainingWrites(config.outDirectory, () =>
+      // Awaited here: the squashfs is closed when this scope is left.
+      return await explainingWrites(config.outDirectory, () =>
         writeImage(`${base}.img`, disk, parts, signal, config.compression),
       );
     },
