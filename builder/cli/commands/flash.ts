@@ -11,7 +11,9 @@ import { type FlashImage, openImage } from '../../flash/image.ts';
 import { listDisks } from '../../flash/list-disks.ts';
 import { type FlashPlan, planFlash } from '../../flash/plan.ts';
 import { whileOwning } from '../../flash/privilege.ts';
+import { withSeed } from '../../flash/seed.ts';
 import { type FlashSession, verifyFlash, writeFlash } from '../../flash/write.ts';
+import { readSeedFlags, seedFlagHelp, seedFlagOptions } from '../../seed-flags.ts';
 import { type Command, type CommandContext, parseFlags } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { createProgress, formatBytes, type Progress, type Step } from '../progress.ts';
@@ -21,18 +23,21 @@ const help = `chatmail-build flash [IMAGE] [DEVICE] [options]
 Writes IMAGE (default: the newest in out/) to a USB stick or memory card, reads it back and compares, and
 ejects it. Everything on DEVICE is lost. Without DEVICE the removable disks are listed.
 
-  IMAGE      an .img, or an .img.zst (compressed with zstd)
+  IMAGE      an .img, an .img.zst or an .img.xz. With its .img.bmap beside it (the build puts it there)
+             every part of the image is held against its checksum before anything is written
   DEVICE     a disk, by its name or path: sdb, /dev/sdb, disk4, PhysicalDrive2
   --yes      do not ask; DEVICE must be given
   --json     one JSON object a line on stdout: disk, step, progress, flashed
 
+Settings for this card alone; IMAGE stays as it is. They go over those that the image was built with
+${seedFlagHelp}
 Only removable disks are written to, and none that is in use, write-protected or too small. Where opening
 the disk takes more rights than you have, sudo asks for your password, for that alone.
 
 Exit codes: 0 done, 1 failed or called off, 2 wrong usage, 130 interrupted.
 `;
 
-const flags = { yes: { type: 'boolean' }, json: { type: 'boolean' } } as const;
+const flags = { yes: { type: 'boolean' }, json: { type: 'boolean' }, ...seedFlagOptions } as const;
 
 export const command: Command = {
   name: 'flash',
@@ -79,12 +84,14 @@ export async function runFlash(
   const progress = createProgress(context, values.json ?? false);
   const disks = await world.listDisks(context.signal);
   const named = nameArguments(positionals, disks);
-  const image = await openImage(
+  const built = await openImage(
     named.image === undefined
       ? await newestImage(join(context.cwd, 'out'))
       : resolve(context.cwd, named.image),
     context.signal,
   );
+  const settings = await readSeedFlags(values, context);
+  const image = settings === undefined ? built : await withSeed(built, settings, context.signal);
   const disk = await chooseDisk(named.device, disks, image, context, world, progress, values.yes ?? false);
   if (disk === undefined) {
     progress.note('Nothing was written');
@@ -103,8 +110,9 @@ export async function runFlash(
     imageBytes: plan.imageBytes,
     writtenBytes: plan.writtenBytes,
     ejected,
+    settingsChanged: settings !== undefined,
   });
-  progress.note(nextSteps(image, disk, ejected));
+  progress.note(nextSteps(image, disk, ejected, values.wifi));
   return 0;
 }
 
@@ -124,7 +132,7 @@ async function newestImage(directory: string): Promise<string> {
   const names = await readdir(directory).catch(() => []);
   const images = await Promise.all(
     names
-      .filter((name) => /\.img(\.zst)?$/.test(name))
+      .filter((name) => /\.img(?:\.zst|\.xz)?$/.test(name))
       .map(async (name) => ({
         path: join(directory, name),
         mtimeMs: (await stat(join(directory, name))).mtimeMs,
@@ -223,7 +231,7 @@ async function flashDisk(
       'check the image',
       (step) => planFlash(image, signal, report(step, 'check')),
       ({ imageBytes, writtenBytes }) =>
-        `${formatBytes(writtenBytes)} to write, ${formatBytes(imageBytes - writtenBytes)} empty`,
+        `${formatBytes(writtenBytes)} to write, ${formatBytes(imageBytes - writtenBytes)} empty${image.mapPath === undefined ? '' : ', as its .bmap says'}`,
     );
     hasBegun = true;
     await progress.step(`write ${disk.name}`, (step) => writeFlash(image, plan, session(step, 'write')));
@@ -264,12 +272,13 @@ function reporter(
   };
 }
 
-function nextSteps(image: FlashImage, { name }: Disk, ejected: boolean): string {
+function nextSteps(image: FlashImage, { name }: Disk, ejected: boolean, wifi: string | undefined): string {
   const [, domain = 'NAME', target = ''] =
-    /^(.+)-((?:vm|rpi)-[a-z0-9_]+)\.img(?:\.zst)?$/.exec(basename(image.path)) ?? [];
+    /^(.+)-((?:vm|rpi)-[a-z0-9_]+)\.img(?:\.zst|\.xz)?$/.exec(basename(image.path)) ?? [];
+  const cable = wifi === undefined ? ' connect the network cable,' : '';
   const start = target.startsWith('rpi')
-    ? 'Put it into the Raspberry Pi, connect the network cable, then the power'
-    : 'Put it into the machine, connect the network cable, and start it from this disk';
+    ? `Put it into the Raspberry Pi,${cable === '' ? ' and connect' : `${cable} then`} the power`
+    : `Put it into the machine,${cable} and start it from this disk`;
   return [
     '',
     `${name} is ready. Everything was read back and is as it should be.`,

@@ -1,13 +1,15 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtempDisposable, readFile } from 'node:fs/promises';
+import { mkdir, mkdtempDisposable, open, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { fatAttributes } from '../../../../builder/formats/fat/directory.ts';
 import { type FatOptions, planFat32 } from '../../../../builder/formats/fat/plan.ts';
+import { planRootFile } from '../../../../builder/formats/fat/replace-file.ts';
 import { writeFat32 } from '../../../../builder/formats/fat/write.ts';
+import { openFileSource } from '../../../../builder/formats/random-access.ts';
 import { createSparseFile } from '../../../../builder/formats/sparse-file.ts';
 import { bytesContent, type TreeEntry } from '../../../../builder/formats/tree.ts';
 
@@ -105,6 +107,26 @@ describe.skipIf(!hasTools && !process.env['CI'])('writeFat32, judged', () => {
     const { status, stdout, stderr } = spawnSync('fsck.fat', ['-n', '-v', image], { encoding: 'utf8' });
     expect(stderr + stdout).not.toMatch(/differ|wrong|automatically|dirty|bad /i);
     expect(status, stdout + stderr).toBe(0);
+  });
+
+  test.each([1, 4096, 4097, 200_000])('satisfies fsck.fat after a file got %i bytes', async (sizeBytes) => {
+    await using scratch = await mkdtempDisposable(join(tmpdir(), 'fat-'));
+    const image = join(scratch.path, 'fat.img');
+    await writeVolume(image, awkwardTree(), options);
+    const content = Buffer.alloc(sizeBytes, 'other content ');
+    {
+      await using source = await openFileSource(image);
+      const patches = await planRootFile(source, 'exact-and-one', content);
+      await using file = await open(image, 'r+');
+      for (const { offsetBytes, bytes } of patches ?? []) {
+        await file.write(bytes, 0, bytes.length, offsetBytes);
+      }
+    }
+    const { status, stdout, stderr } = spawnSync('fsck.fat', ['-n', '-v', image], { encoding: 'utf8' });
+    expect(stderr + stdout).not.toMatch(/differ|wrong|automatically|dirty|bad /i);
+    expect(status, stdout + stderr).toBe(0);
+    const env = { ...process.env, MTOOLS_SKIP_CHECK: '1', LC_ALL: 'C.UTF-8' };
+    expect(execFileSync('mtype', ['-i', image, '::/exact-and-one'], { env }).equals(content)).toBe(true);
   });
 
   test('gives mtools the same bytes back, and the attributes', async () => {
