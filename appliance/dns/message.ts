@@ -14,7 +14,7 @@ export const headerBytes = 12;
 export const maxMessageBytes = 65_535;
 
 export const opcodes = { query: 0, update: 5 } as const;
-export const classes = { in: 1, none: 254, any: 255 } as const;
+export const classes = { in: 1, chaos: 3, none: 254, any: 255 } as const;
 export const rcodes = { noError: 0, servFail: 2, nxDomain: 3, refused: 5 } as const;
 /** IANA "DNS RCODEs". */
 export const rcodeNames: Readonly<Record<number, string>> = {
