@@ -1,13 +1,16 @@
 /**
  * The relay process: everything Postfix and Dovecot ask for, in one place and as one user. Wiring only.
  *
- * Sockets: milter and SASL for Postfix; sign-in over HTTP, dict and quota warnings for Dovecot. Its own
+ * Sockets: milter and SASL for Postfix; sign-in over HTTP, dict and quota warnings for Dovecot; invite tokens
+ * for the web server. Its own
  * requests go to Dovecot's doveadm socket and to the notification gateway.
  */
 import { readFile } from 'node:fs/promises';
 import { Resolver } from 'node:dns/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { createHashQueue } from './accounts/hash-queue.ts';
+import { startInviteTokenServer } from './accounts/invite-token-server.ts';
+import { createInviteTokens } from './accounts/invite-tokens.ts';
 import { createAccounts } from './accounts/login.ts';
 import { canonicalAddress } from './accounts/rules.ts';
 import { dayOf, openAccountStore } from './accounts/store.ts';
@@ -86,7 +89,7 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
   const homeOf = (address: string) =>
     `${paths.mail}/${address.slice(address.lastIndexOf('@') + 1)}/${address}`;
 
-  const accounts = createAccounts({
+  const accountsOptions = {
     store,
     config: () => config,
     hashes: createHashQueue({
@@ -96,7 +99,8 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
     findShortage: async () => findShortage(await readSystemLoad(paths.data)),
     clock,
     log: log.child('accounts'),
-  });
+  };
+  const accounts = createAccounts(accountsOptions);
 
   const authenticate: Authenticate = (username, password) => accounts.login(username, password);
 
@@ -183,6 +187,11 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
         serverEntry,
       }),
       log: log.child('dict'),
+    }),
+    startInviteTokenServer({
+      socketPath: paths.accountsSocket,
+      inviteTokens: createInviteTokens(accountsOptions),
+      log: log.child('accounts'),
     }),
     startQuotaWarningServer({ socketPath: paths.quotaSocket, nearlyFull, log: expiryLog }),
   ]);

@@ -32,6 +32,11 @@ const steps: readonly string[] = [
      attempts INTEGER NOT NULL
    ) STRICT;
    CREATE INDEX pending_pushes_by_due ON pending_pushes (due_sec);`,
+  // By digest: who reads the database gets no token that can be used.
+  `CREATE TABLE invite_token_uses (
+     token_digest TEXT PRIMARY KEY,
+     uses INTEGER NOT NULL
+   ) STRICT;`,
 ];
 
 export const schemaVersion = steps.length;

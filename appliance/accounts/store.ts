@@ -44,6 +44,18 @@ export interface AccountStore {
   find(address: string): Account | null;
   /** Adds an account; false when the address is taken. */
   create(address: string, passwordHash: string, day: number): boolean;
+  /**
+   * Adds an account and counts a use of an invite token: both or neither, whatever happens in between.
+   * @param token its digest, and how many accounts may be made with it
+   */
+  createWithToken(
+    token: { readonly digest: string; readonly maxUses: number },
+    address: string,
+    passwordHash: string,
+    day: number,
+  ): 'created' | 'taken' | 'used-up';
+  /** How many accounts were made with an invite token. */
+  tokenUses(digest: string): number;
   /** Resolves when everything done so far would survive a power cut. */
   flush(): Promise<void>;
   /** Notes a sign-in; writes only when the day has changed. */
@@ -110,6 +122,11 @@ export function openAccountStore(path: string): AccountStore {
   const insertAccount = sql(
     'INSERT INTO accounts (address, password_hash, created_day, last_login_day) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING',
   );
+  const selectTokenUses = sql('SELECT uses FROM invite_token_uses WHERE token_digest = ?');
+  const countTokenUse = sql(
+    `INSERT INTO invite_token_uses (token_digest, uses) VALUES (?, 1)
+     ON CONFLICT (token_digest) DO UPDATE SET uses = uses + 1`,
+  );
   const updateLogin = sql('UPDATE accounts SET last_login_day = ? WHERE address = ?');
   const updateHash = sql('UPDATE accounts SET password_hash = ? WHERE address = ?');
   const updateDisabled = sql('UPDATE accounts SET disabled = ? WHERE address = ?');
@@ -143,6 +160,8 @@ export function openAccountStore(path: string): AccountStore {
   const deletePushesOf = sql('DELETE FROM pending_pushes WHERE address = ?');
   const countPushes = sql('SELECT count(*) AS n FROM pending_pushes');
 
+  const tokenUses = (digest: string) => Number(selectTokenUses.get(digest)?.['uses'] ?? 0);
+
   return {
     // Commits are appended to the log; SQLite itself syncs it before it is folded into the file.
     flush: path === ':memory:' ? async () => {} : createDiskFlush(`${path}-wal`),
@@ -151,6 +170,27 @@ export function openAccountStore(path: string): AccountStore {
       return row === undefined ? null : toAccount(row);
     },
     create: (address, passwordHash, day) => insertAccount.run(address, passwordHash, day, day).changes === 1,
+    createWithToken({ digest, maxUses }, address, passwordHash, day) {
+      database.exec('BEGIN IMMEDIATE');
+      try {
+        if (tokenUses(digest) >= maxUses) {
+          database.exec('ROLLBACK');
+          return 'used-up';
+        }
+        if (insertAccount.run(address, passwordHash, day, day).changes !== 1) {
+          database.exec('ROLLBACK');
+          return 'taken';
+        }
+        countTokenUse.run(digest);
+        database.exec('COMMIT');
+        return 'created';
+      } catch (error) {
+        // A full disk has rolled back already.
+        if (database.isTransaction) database.exec('ROLLBACK');
+        throw error;
+      }
+    },
+    tokenUses,
     noteLogin(account, day) {
       if (account.lastLoginDay < day) updateLogin.run(day, account.address);
     },

@@ -34,6 +34,7 @@ beforeEach(async () => {
     accountsDatabase: join(directory, 'data/accounts.sqlite'),
     milterSocket: join(directory, 'milter.sock'),
     saslSocket: join(directory, 'sasl.sock'),
+    accountsSocket: join(directory, 'accounts.sock'),
     authSocket: join(directory, 'auth.sock'),
     dictSocket: join(directory, 'dict.sock'),
     quotaSocket: join(directory, 'quota.sock'),

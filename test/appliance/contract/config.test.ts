@@ -81,6 +81,11 @@ describe('parseConfig', () => {
       'is not a date',
     ],
     [
+      { domain: 'a.example', accounts: { tokens: [{ token: 'a'.repeat(12), expires: '2027-02-31' }] } },
+      'accounts.tokens.0.expires',
+      'is not a date',
+    ],
+    [
       { domain: 'a.example', accounts: { tokens: [{ token: 'a'.repeat(12) }, { token: 'a'.repeat(12) }] } },
       'accounts.tokens.1.token',
       'there twice',
