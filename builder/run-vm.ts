@@ -85,6 +85,7 @@ export async function startVm(options: VmOptions, signal: AbortSignal): Promise<
     image: options.image,
     directory,
     extraBytes: options.extraDiskBytes,
+    signal,
   });
   const start: Omit<MachineStart, 'accelerator'> = {
     qemu: qemu.path,
@@ -203,7 +204,7 @@ const fatalLine = /Kernel panic - not syncing.*|chatmail: initramfs: .*rebooting
  * @throws MachineError with the last lines of the console when the guest panics, stops, or is not ready in time
  */
 export async function waitForRelay(
-  vm: Vm,
+  vm: Pick<Vm, 'machine' | 'hostAddress' | 'ports'>,
   options: {
     readonly timeoutMs: number;
     readonly signal: AbortSignal;

@@ -51,7 +51,12 @@ export async function compressImage(
   await pipeline(() => copies(image.blocks(signal)), compress, target, { signal });
 }
 
-/** A stream reads ahead, and a block is ours only until the next one is asked for. */
+const zeros = Buffer.alloc(chunkBytes);
+
+/** A stream reads ahead, and a block is ours only until the next one is asked for. Most blocks are holes. */
 async function* copies(blocks: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer, void, undefined> {
-  for await (const block of blocks) yield Buffer.from(block);
+  for await (const block of blocks) {
+    const hole = zeros.subarray(0, block.length);
+    yield hole.equals(block) ? hole : Buffer.from(block);
+  }
 }

@@ -18,7 +18,7 @@ import { createProgress, type Progress } from '../progress.ts';
 const help = `chatmail-build run [IMAGE] [options]
 
 Boots IMAGE (default: the newest in out/) in QEMU and waits until the relay answers. The image itself is
-never changed. Ctrl-C switches the machine off properly, a second one pulls the plug.
+never changed; one that is compressed (.img.zst, .img.xz) is unpacked first. Ctrl-C switches the machine off properly, a second one pulls the plug.
 
   --persist DIR        keep the machine's disk in DIR for the next run (default: forget it)
   --memory MB          memory of the machine                        (default: 1024)
@@ -107,12 +107,16 @@ export const command: Command = {
   },
 };
 
+function isImageFor(target: string, name: string): boolean {
+  return ['', '.zst', '.xz'].some((ending) => name.endsWith(`-${target}.img${ending}`));
+}
+
 type Values = ReturnType<typeof parseFlags<typeof flags>>['values'];
 
 function vmOptions(values: Values, image: string, context: CommandContext): VmOptions {
   if (values.bios && values.uefi) throw new CliError('usage', '--bios and --uefi exclude each other');
-  const target = Object.keys(architectures).find((name) => basename(image).endsWith(`-${name}.img`));
-  if (/-rpi-[a-z0-9]+\.img$/.test(image)) {
+  const target = Object.keys(architectures).find((name) => isImageFor(name, basename(image)));
+  if (/-rpi-[a-z0-9]+\.img(?:\.zst|\.xz)?$/.test(image)) {
     throw new CliError('usage', `${image} is for a Raspberry Pi, which QEMU cannot stand in for`, {
       fix: 'Write it to a card with "chatmail-build flash", or build one with --target vm-x86_64',
     });
@@ -193,7 +197,7 @@ async function newestImage(directory: string): Promise<string> {
   const names = await readdir(directory).catch(() => []);
   const images = await Promise.all(
     names
-      .filter((name) => Object.keys(architectures).some((target) => name.endsWith(`-${target}.img`)))
+      .filter((name) => Object.keys(architectures).some((target) => isImageFor(target, name)))
       .map(async (name) => ({
         path: join(directory, name),
         mtimeMs: (await stat(join(directory, name))).mtimeMs,
@@ -210,7 +214,7 @@ async function newestImage(directory: string): Promise<string> {
 
 /** The relay's domain: from the image's name, or where it was renamed from how the relay greets. */
 function domainOf(image: string, hostname: string): Domain {
-  const name = basename(image).replace(/-(?:vm|rpi)-[a-z0-9_]+\.img$/, '');
+  const name = basename(image).replace(/-(?:vm|rpi)-[a-z0-9_]+\.img(?:\.zst|\.xz)?$/, '');
   // imageBaseName writes the colons of an IPv6 address as dashes.
   for (const text of [name, name.replaceAll('-', ':')]) {
     try {

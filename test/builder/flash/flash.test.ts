@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, mkdtempDisposable, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,9 @@ import { describe, expect, test } from 'vitest';
 import type { FlashWorld } from '../../../builder/cli/commands/flash.ts';
 import { type BlockDevice, openBlockDevice } from '../../../builder/flash/block-device.ts';
 import type { Disk } from '../../../builder/flash/disk.ts';
+import { encodeBmap } from '../../../builder/formats/bmap.ts';
 import { createSparseFile } from '../../../builder/formats/sparse-file.ts';
+import { encodeXz } from '../../../builder/formats/xz.ts';
 import { flash, mebibyte, sampleBytes, sampleImage, sampleWritten, stick } from './sample.ts';
 
 interface Place extends AsyncDisposable {
@@ -68,6 +70,22 @@ async function faulty(disk: Disk, change: (real: BlockDevice) => Partial<BlockDe
   return { ...real, [Symbol.asyncDispose]: () => real[Symbol.asyncDispose](), ...change(real) };
 }
 
+async function* once(bytes: Uint8Array) {
+  yield bytes;
+}
+
+/** A map of what is not zero, a range for each MiB. */
+function contentMap(image: Buffer): string {
+  const ranges = [];
+  for (let at = 0; at < image.length; at += mebibyte) {
+    const block = image.subarray(at, at + mebibyte);
+    if (block.equals(Buffer.alloc(mebibyte))) continue;
+    const sha256 = createHash('sha256').update(block).digest('hex');
+    ranges.push({ firstBlock: at / 4096, lastBlock: (at + mebibyte) / 4096 - 1, sha256 });
+  }
+  return encodeBmap({ imageBytes: image.length, blockBytes: 4096, ranges });
+}
+
 const systemError = (code: string) => Object.assign(new Error(`${code}: it broke`), { code });
 
 describe('flash', () => {
@@ -107,6 +125,50 @@ describe('flash', () => {
     });
     expect(events.filter(({ event }) => event === 'progress').map(({ phase }) => phase)).toEqual(
       expect.arrayContaining(['check', 'write', 'verify']),
+    );
+  });
+
+  test('takes an image that is compressed with xz', async () => {
+    await using at = await place();
+    const path = `${at.path}.xz`;
+    await writeFile(path, encodeXz(once(at.image)));
+    expect((await flash([path, 'sdb', '--yes'], at.world())).exitCode).toBe(0);
+    expect((await at.content()).subarray(0, 10 * mebibyte).equals(at.image.subarray(0, 10 * mebibyte))).toBe(
+      true,
+    );
+  });
+
+  test.each(['.img.bmap', '.bmap', '.img.zst.bmap'])(
+    'holds an image against the map beside it, called %s, and writes no less than without one',
+    async (ending) => {
+      await using at = await place();
+      const path = `${at.path}.zst`;
+      await writeFile(path, zstdCompressSync(at.image));
+      // As bmaptool makes one of a file with holes: it knows nothing of what must be zero.
+      await writeFile(at.path.replace(/\.img$/, ending), contentMap(at.image));
+      const { exitCode, stderr } = await flash([path, 'sdb', '--yes'], at.world());
+      expect({ exitCode, stderr }).toEqual({
+        exitCode: 0,
+        stderr: expect.stringContaining('as its .bmap says'),
+      });
+      const content = await at.content();
+      for (const mib of sampleWritten) {
+        const range = [mib * mebibyte, (mib + 1) * mebibyte] as const;
+        expect(content.subarray(...range).equals(at.image.subarray(...range)), `MiB ${mib}`).toBe(true);
+      }
+    },
+  );
+
+  test('reads no hole of a bare image that has a map', async () => {
+    await using at = await place();
+    await writeFile(`${at.path}.bmap`, contentMap(at.image));
+    // Something that is in no range: a copy that lost its holes, say.
+    const dirty = Buffer.from(at.image);
+    dirty.fill(1, 15 * mebibyte, 15 * mebibyte + 4096);
+    await writeFile(at.path, dirty);
+    expect((await flash([at.path, 'sdb', '--yes'], at.world())).exitCode).toBe(0);
+    expect((await at.content()).subarray(15 * mebibyte, 16 * mebibyte)).toEqual(
+      at.old.subarray(15 * mebibyte, 16 * mebibyte),
     );
   });
 
@@ -222,6 +284,56 @@ describe('flash refuses, before it opens the disk,', () => {
 });
 
 describe('flash writes nothing', () => {
+  test.each(['plain', 'zst', 'xz'])('of an image (%s) that is not what its map says', async (form) => {
+    await using at = await unopened();
+    await writeFile(`${at.path}.bmap`, contentMap(at.image));
+    // In the squashfs, where nothing but the map can tell.
+    const other = Buffer.from(at.image);
+    other.writeUInt8(other.readUInt8(8 * mebibyte + 5) ^ 1, 8 * mebibyte + 5);
+    const path = form === 'plain' ? at.path : `${at.path}.${form}`;
+    await writeFile(
+      path,
+      form === 'plain' ? other : form === 'zst' ? zstdCompressSync(other) : encodeXz(once(other)),
+    );
+    const { exitCode, stderr } = await flash([path, 'sdb', '--yes'], at.world());
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: expect.stringContaining(`is not what ${at.path}.bmap says, in the bytes ${8 * mebibyte} to`),
+    });
+  });
+
+  test.each([
+    ['is for an image of another size', (map: string) => map, 'is for an image of 20971520 bytes'],
+    ['was changed', (map: string) => map.replace('> 0-', '> 1-'), 'Its own checksum is not right'],
+    ['is something else', () => '<html>', 'It is not a block map'],
+  ])('when the map beside the image %s', async (_, change, message) => {
+    await using at = await unopened();
+    const map = contentMap(message.includes('20971520') ? at.image.subarray(0, 20 * mebibyte) : at.image);
+    await writeFile(`${at.path}.bmap`, change(map));
+    const { exitCode, stderr } = await flash([at.path, 'sdb', '--yes'], at.world());
+    expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: expect.stringContaining(message) });
+    expect(at.opened).toEqual([]);
+  });
+
+  test('of an image compressed with xz that is truncated anywhere, or damaged', async () => {
+    await using at = await unopened();
+    const path = `${at.path}.xz`;
+    const chunks: Buffer[] = [];
+    for await (const chunk of encodeXz(once(at.image))) chunks.push(Buffer.from(chunk));
+    const whole = Buffer.concat(chunks);
+    const damaged = Buffer.from(whole);
+    damaged.writeUInt8(damaged.readUInt8(whole.length >> 1) ^ 1, whole.length >> 1);
+    const cuts = [20, 1000, whole.length >> 1, whole.length - 1].map((length) => whole.subarray(0, length));
+    for (const bytes of [...cuts, damaged, Buffer.concat([whole, Buffer.from('more')])]) {
+      await writeFile(path, bytes);
+      const { exitCode, stderr } = await flash([path, 'sdb', '--yes'], at.world());
+      expect({ exitCode, stderr }).toEqual({
+        exitCode: 1,
+        stderr: expect.stringMatching(/damaged or truncated|no image made by/),
+      });
+    }
+  });
+
   test('of a compressed image that is truncated anywhere, or damaged', async () => {
     await using at = await place();
     const path = `${at.path}.zst`;

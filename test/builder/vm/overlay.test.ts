@@ -1,7 +1,9 @@
 import { appendFile, mkdtempDisposable, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import { sampleBytes, sampleImage } from '../flash/sample.ts';
 import { openOverlay } from '../../../builder/vm/overlay.ts';
 
 async function scene() {
@@ -53,5 +55,28 @@ describe('openOverlay', () => {
     await openOverlay(it.options);
     await writeFile(join(it.options.directory, 'disk.json'), '{"image": 1}');
     await expect(openOverlay(it.options)).rejects.toThrow('not what this program wrote');
+  });
+
+  test('unpacks a compressed image once, and knows it by the file that was named', async () => {
+    await using it = await scene();
+    const image = `${it.image}.zst`;
+    await writeFile(image, zstdCompressSync(sampleImage()));
+    const options = { ...it.options, image };
+    const { path } = await openOverlay(options);
+    const unpacked = join(options.directory, 'image.img');
+    expect((await readFile(unpacked)).equals(sampleImage())).toBe(true);
+    expect((await readFile(path)).includes(unpacked)).toBe(true);
+    expect((await readFile(path)).readBigUInt64BE(24)).toBe(BigInt(sampleBytes + 1024 * 1024));
+    expect(await openOverlay(options)).toEqual({ path, isNew: false });
+    await utimes(image, 1000, 1000);
+    await expect(openOverlay(options)).rejects.toMatchObject({ path: '--persist' });
+  });
+
+  test('makes no disk over a compressed image that is truncated', async () => {
+    await using it = await scene();
+    const image = `${it.image}.zst`;
+    await writeFile(image, zstdCompressSync(sampleImage()).subarray(0, -100));
+    await expect(openOverlay({ ...it.options, image })).rejects.toThrow('damaged or truncated');
+    expect(await readdir(it.options.directory)).not.toContain('disk.qcow2');
   });
 });
