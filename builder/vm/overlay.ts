@@ -61,7 +61,8 @@ export async function openOverlay(options: {
     return { path, isNew: false };
   }
   const backingFile = isCompressed(image) ? join(options.directory, unpackedName) : image;
-  if (backingFile !== image) await unpackImage(image, backingFile, options.signal ?? new AbortController().signal);
+  if (backingFile !== image)
+    await unpackImage(image, backingFile, options.signal ?? new AbortController().signal);
   const { size: diskBytes } = await stat(backingFile);
   const virtualSizeBytes = Math.ceil((diskBytes + options.extraBytes) / alignmentBytes) * alignmentBytes;
   // The record of its base is written last: an overlay without one is made anew.
