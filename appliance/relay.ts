@@ -49,7 +49,7 @@ export interface RelaySettings {
 
 export interface Relay extends AsyncDisposable {
   /**
-   * Reads configuration and DKIM key again; `mail.maxMessageBytes` alone needs a restart.
+   * Reads configuration and DKIM keys again; `mail.maxMessageBytes` alone needs a restart.
    * @throws ConfigError, and all stays as it was
    */
   reload(): Promise<void>;
@@ -75,6 +75,7 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
     createMailFilter({
       config: current,
       dkimKey: (await readTextIfPresent(paths.dkimKey)) ?? null,
+      dkimEd25519Key: (await readTextIfPresent(paths.dkimEd25519Key)) ?? null,
       resolveTxt: txtResolver(resolver),
       clock,
       log: log.child('filter'),

@@ -6,6 +6,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../contract/config.ts';
+import { dkimEd25519Selector, dkimSelector } from '../contract/dns-records.ts';
 import { isMailDomain, mailDomain } from '../contract/domain.ts';
 import type { MilterHandler, MilterTransaction } from '../milter/session.ts';
 import { parseAddress, parseFromField } from './address.ts';
@@ -32,6 +33,8 @@ export interface MailFilterOptions {
   readonly config: Pick<Config, 'domain' | 'mail'>;
   /** PKCS#8 PEM, RSA. Null signs nothing; nor is anything signed where the domain is an IP address. */
   readonly dkimKey: string | null;
+  /** PKCS#8 PEM, Ed25519: signs beside the first. */
+  readonly dkimEd25519Key?: string | null;
   /** @default 'opendkim', as on every chatmail relay */
   readonly selector?: string;
   /** Looks up the keys of others; see `txtResolver`. */
@@ -60,7 +63,8 @@ export interface MailFilter extends MilterHandler {
 export function createMailFilter({
   config,
   dkimKey,
-  selector = 'opendkim',
+  dkimEd25519Key = null,
+  selector = dkimSelector,
   resolveTxt,
   clock,
   log,
@@ -69,7 +73,14 @@ export function createMailFilter({
   const signer =
     dkimKey === null || config.domain.kind === 'ip'
       ? null
-      : createDkimSigner({ key: dkimKey, selector, domain: mailDomain(config.domain), clock });
+      : createDkimSigner({
+          key: dkimKey,
+          selector,
+          ed25519:
+            dkimEd25519Key === null ? undefined : { key: dkimEd25519Key, selector: dkimEd25519Selector },
+          domain: mailDomain(config.domain),
+          clock,
+        });
   const verifier = createDkimVerifier({ resolveTxt, clock });
   const limiter = new RateLimiter({
     perMinute: config.mail.messagesPerMinute,
@@ -87,9 +98,9 @@ export function createMailFilter({
   /** Adds the signature over what the message will be after `decision`. */
   const signed = async (message: MailMessage, decision: MailDecision): Promise<MailDecision> => {
     if (decision.kind === 'reject' || signer === null || !isOurs(message, config.domain)) return decision;
-    const signature = await signer.sign(applyEdits(message.headers, decision.edits), message.body);
+    const signatures = await signer.sign(applyEdits(message.headers, decision.edits), message.body);
     counts.signed++;
-    return { kind: 'accept', edits: [...decision.edits, signature] };
+    return { kind: 'accept', edits: [...decision.edits, ...signatures] };
   };
 
   const incoming: MailFilter['incoming'] = async (message, { signal }) => {

@@ -104,8 +104,8 @@ async function prepare({ directory }: BenchContext): Promise<readonly Subject[]>
   const outgoing = threeKilobytes(sender);
   const unsigned = threeKilobytes('bob@other.example.net');
   const signer = createDkimSigner({ key, selector: 's', domain: 'other.example.net', clock: systemClock });
-  const signature = await signer.sign(unsigned.headers, unsigned.body);
-  const incoming = { ...unsigned, headers: applyEdits(unsigned.headers, [signature]) };
+  const signatures = await signer.sign(unsigned.headers, unsigned.body);
+  const incoming = { ...unsigned, headers: applyEdits(unsigned.headers, signatures) };
 
   // With the same flags for V8 as on the device.
   const flags =

@@ -1,26 +1,44 @@
-/** Independent DKIM verifiers, each given the one key record that exists. */
+/** Independent DKIM verifiers, each given the key records that exist. */
 import { spawnSync } from 'node:child_process';
 import { dkimVerify } from 'mailauth/lib/dkim/verify.js';
 
+/** One record at every name, or records by name. */
+export type KeyRecords = string | Readonly<Record<string, string>>;
+
 export interface DkimJudge {
   readonly name: string;
-  /** True when every signature on the message is valid under `record`. */
-  verify(message: Buffer, record: string): Promise<boolean>;
+  /** True when there is a signature, and every one on the message is valid under `records`. */
+  verify(message: Buffer, records: KeyRecords): Promise<boolean>;
 }
 
 const dkimpyProgram = `
-import dkim, sys
-record = sys.argv[1].encode()
+import dkim, json, sys
+records = json.loads(sys.argv[1])
+def lookup(name, timeout=5):
+    if isinstance(records, str):
+        return records.encode()
+    return records.get(name.decode().rstrip('.'), '').encode()
 message = sys.stdin.buffer.read()
-sys.exit(0 if dkim.verify(message, dnsfunc=lambda name, timeout=5: record) else 1)
+count = len([h for h in dkim.rfc822_parse(message)[0] if h[0].lower() == b'dkim-signature'])
+def verify(index):
+    try:
+        return dkim.DKIM(message).verify(idx=index, dnsfunc=lookup)
+    except dkim.DKIMException:
+        return False
+valid = count > 0 and all(verify(index) for index in range(count))
+sys.exit(0 if valid else 1)
 `;
 
 const mailauth: DkimJudge = {
   name: 'mailauth (strict)',
-  verify: async (message, record) => {
+  verify: async (message, records) => {
     const { results } = await dkimVerify(message, {
       strict: true,
-      resolver: () => Promise.resolve([[record]]),
+      resolver: (name: string) => {
+        const record = typeof records === 'string' ? records : records[name];
+        if (record !== undefined) return Promise.resolve([[record]]);
+        return Promise.reject(Object.assign(new Error('No such name'), { code: 'ENOTFOUND' }));
+      },
     });
     return results.length > 0 && results.every((result) => result.status.result === 'pass');
   },
@@ -28,8 +46,8 @@ const mailauth: DkimJudge = {
 
 const dkimpy: DkimJudge = {
   name: 'dkimpy',
-  verify: (message, record) => {
-    const { status, stderr } = spawnSync('/usr/bin/python3', ['-c', dkimpyProgram, record], {
+  verify: (message, records) => {
+    const { status, stderr } = spawnSync('/usr/bin/python3', ['-c', dkimpyProgram, JSON.stringify(records)], {
       input: message,
     });
     if (status === null || stderr.length > 0) throw new Error(`dkimpy: ${stderr.toString()}`);

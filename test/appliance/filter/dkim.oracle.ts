@@ -3,6 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { dkimEd25519Selector, dkimSelector, wantedRecords } from '../../../appliance/contract/dns-records.ts';
+import { parseDomain } from '../../../appliance/contract/domain.ts';
+import { dkimPublicKey } from '../../../appliance/dns/dkim-key.ts';
 import { createDkimSigner } from '../../../appliance/filter/dkim-sign.ts';
 import { createDkimVerifier } from '../../../appliance/filter/dkim-verify.ts';
 import { applyEdits, encodeHeaders, type HeaderField } from '../../../appliance/filter/message.ts';
@@ -20,7 +23,7 @@ const verifier = createDkimVerifier({ resolveTxt: () => Promise.resolve([[record
 const hasDkimpy = dkimJudges.some((judge) => judge.name === 'dkimpy');
 
 async function sign(headers: readonly HeaderField[], body: Buffer): Promise<Buffer> {
-  const signed = applyEdits(headers, [await signer.sign(headers, body)]);
+  const signed = applyEdits(headers, await signer.sign(headers, body));
   return Buffer.concat([encodeHeaders(signed), body]);
 }
 
@@ -49,6 +52,43 @@ describe.skipIf(!hasDkimpy && process.env['CI'] === undefined)('DKIM', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  test('every judge accepts both signatures where there are two keys, and each misses its own record', async () => {
+    const second = generateKeyPairSync('ed25519');
+    const ed25519 = second.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const both = createDkimSigner({
+      key,
+      selector: dkimSelector,
+      ed25519: { key: ed25519, selector: dkimEd25519Selector },
+      domain,
+      clock,
+    });
+    const { headers, body } = encryptedMessage();
+    const edits = await both.sign(headers, body);
+    expect(edits).toHaveLength(2);
+    const bytes = Buffer.concat([encodeHeaders(applyEdits(headers, edits)), body]);
+    // As the builder publishes them.
+    const wanted = wantedRecords({
+      domain: parseDomain(domain),
+      ipv4: [],
+      ipv6: [],
+      dkimKeys: [dkimPublicKey(key, 'rsa'), dkimPublicKey(ed25519, 'ed25519')],
+    });
+    const records = Object.fromEntries(
+      wanted
+        .filter(({ purpose }) => purpose === 'dkim')
+        .map(({ name, values }) => [name, (values[0] ?? '').replace(/" "|"/g, '')]),
+    );
+    for (const judge of dkimJudges) {
+      expect([judge.name, await judge.verify(bytes, records)]).toEqual([judge.name, true]);
+      for (const missing of Object.keys(records)) {
+        const rest = Object.fromEntries(Object.entries(records).filter(([name]) => name !== missing));
+        expect([judge.name, missing, await judge.verify(bytes, rest)]).toEqual([judge.name, missing, false]);
+      }
+      const changed = Buffer.concat([bytes, Buffer.from('x\r\n')]);
+      expect(await judge.verify(changed, records)).toBe(false);
+    }
   });
 
   test('every judge refuses it when a field is added or the body changed', async () => {

@@ -36,7 +36,7 @@ const fromZone =
 async function signed(message: MailMessage): Promise<MailMessage> {
   return {
     ...message,
-    headers: applyEdits(message.headers, [await signer.sign(message.headers, message.body)]),
+    headers: applyEdits(message.headers, await signer.sign(message.headers, message.body)),
   };
 }
 
@@ -52,6 +52,35 @@ describe('createDkimSigner', () => {
 
   test('signs what the verifier accepts', async () => {
     expect(await verify(good)).toBe('pass');
+  });
+
+  describe('with a second key', () => {
+    const pair = generateKeyPairSync('ed25519');
+    const pem = pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const raw = Buffer.from(pair.publicKey.export({ format: 'jwk' }).x ?? '', 'base64url').toString('base64');
+    const name = `second._domainkey.${domain}`;
+    const ed25519 = { key: pem, selector: 'second' };
+    const both = createDkimSigner({ key, selector: 'opendkim', ed25519, domain, clock });
+
+    test('signs twice, and either signature is enough', async () => {
+      const message = encryptedMessage();
+      const headers = applyEdits(message.headers, await both.sign(message.headers, message.body));
+      expect(headers.filter((field) => field.name === 'DKIM-Signature')).toHaveLength(2);
+      const signed = { headers, body: message.body };
+      const second = { [name]: `v=DKIM1;k=ed25519;p=${raw};s=email;t=s` };
+      expect(await verify(signed, fromZone({ ...zone, ...second }))).toBe('pass');
+      expect(await verify(signed, fromZone(zone))).toBe('pass');
+      expect(await verify(signed, fromZone(second))).toBe('pass');
+      const changed = { headers, body: Buffer.concat([message.body, Buffer.from('x')]) };
+      expect(await verify(changed, fromZone({ ...zone, ...second }))).toBe('fail');
+    });
+
+    test('refuses a second key of another kind', () => {
+      const wrong = { key, selector: 'second' };
+      expect(() => createDkimSigner({ key, selector: 's', ed25519: wrong, domain, clock })).toThrow(
+        expect.objectContaining({ path: 'secrets.dkimEd25519Key' }),
+      );
+    });
   });
 
   test('names every field, and once more those that nobody may add', () => {

@@ -81,7 +81,7 @@ async function signedBy(domain: string, message: MailMessage): Promise<MailMessa
   const signer = createDkimSigner({ key: dkimKey, selector: 's', domain, clock });
   return {
     ...message,
-    headers: applyEdits(message.headers, [await signer.sign(message.headers, message.body)]),
+    headers: applyEdits(message.headers, await signer.sign(message.headers, message.body)),
   };
 }
 

@@ -96,7 +96,7 @@ describe.skipIf(!hasPostfix && process.env['CI'] === undefined)('behind Postfix'
     });
     return {
       ...message,
-      headers: applyEdits(message.headers, [await signer.sign(message.headers, message.body)]),
+      headers: applyEdits(message.headers, await signer.sign(message.headers, message.body)),
     };
   }
 
