@@ -90,7 +90,9 @@ export interface CertificateKeeper {
   run(signal: AbortSignal): Promise<void>;
   status(): CertificateStatus;
   /** Orders now, whatever the plan says; `newKey` for a key that may be known to others. */
-  requestRenewal(options?: { readonly newKey?: boolean }): Promise<void>;
+  requestRenewal(options?: { readonly newKey?: boolean }): void;
+  /** Looks again at once: the clock was set, or the network has come up. */
+  wake(): void;
 }
 
 /** No longer than this without a look: the clock may be set, and names come to lead here. */
@@ -145,9 +147,14 @@ class Keeper implements CertificateKeeper {
     return this.#status;
   }
 
-  async requestRenewal({ newKey = false }: { readonly newKey?: boolean } = {}): Promise<void> {
+  requestRenewal({ newKey = false }: { readonly newKey?: boolean } = {}): void {
     this.#wantsNewKey ||= newKey;
     this.#isAsked = true;
+    this.#wake.abort();
+  }
+
+  wake(): void {
+    this.#offlineUntilMs = 0;
     this.#wake.abort();
   }
 
