@@ -6,19 +6,32 @@
  */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import type { RequestListener } from 'node:http';
+import type { IncomingMessage, RequestListener } from 'node:http';
 import type { Server } from 'node:net';
+import { totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import * as v from 'valibot';
+import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog, type Log } from './base/log.ts';
 import { isOwnCertificate } from './boot/certificate.ts';
+import { certificateNames } from './contract/certificate.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
 import type { Domain } from './contract/domain.ts';
 import { paths as devicePaths } from './contract/paths.ts';
 import { ports as devicePorts } from './contract/ports.ts';
+import { createEdgeKeepers } from './edge-keepers.ts';
 import { createHttpsServer } from './http/https-server.ts';
+import { connectionLimits, limitBody } from './http/limits.ts';
 import { createPlainServer } from './http/plain-server.ts';
 import { createTlsAlpnServer, tlsAlpnProtocol } from './http/tls-alpn-server.ts';
+import { createMxDelivHandler } from './mxdeliv/handler.ts';
+import { hostnameOf } from './render/locals.ts';
+import { askSupervisor } from './supervise/control-client.ts';
 import { type Backend, createMux } from './tls-mux/server.ts';
+import { createWebHandler } from './web/handler.ts';
+import { createInviteTokenClient } from './web/invite-token-client.ts';
+import { loadPages } from './web/pages.ts';
 
 type EdgePaths = { readonly [Name in keyof typeof devicePaths]: string };
 type EdgePorts = { readonly [Name in keyof typeof devicePorts]: number };
@@ -52,21 +65,56 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
   let config: Config = parseConfigText(await readFile(paths.edgeConfig, 'utf8'));
   let credentials = await readFile(paths.tlsCredentials, 'utf8');
   let selfSigned = isOwnCertificate(credentials);
+  const supervisorSocket = join(dirname(paths.supervisorSocket), 'edge.sock');
 
-  const pages: RequestListener = (_, response) => {
-    response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('Nothing here\n');
+  const keepers = await createEdgeKeepers({
+    config,
+    paths,
+    reload: async (signal) => {
+      await askSupervisor(supervisorSocket, { request: 'reload-certificates' }, signal);
+    },
+    tlsPorts: [ports.https, ports.imaps, ports.submissions],
+    clock: systemClock,
+    log,
+  });
+  const limits = connectionLimits(totalmem());
+  const webHandler = createWebHandler({
+    pages: await loadPages(paths.templates),
+    config: () => config,
+    isVouchedFor: () => !selfSigned,
+    isHealthy: async (signal) =>
+      v.parse(healthSchema, await askSupervisor(supervisorSocket, { request: 'status' }, signal)).healthy,
+    inviteTokens: createInviteTokenClient(paths.accountsSocket),
+    clock: systemClock,
+    log: log.child('web'),
+  });
+  const pages: RequestListener = (request, response) => {
+    limitBody(request, bodyTimeoutMs);
+    webHandler(request, response);
   };
+  const mxDeliv = stack.use(
+    createMxDelivHandler({
+      limits: () => config.mail,
+      injectionPort: ports.injection,
+      localName: hostnameOf(config),
+      log: log.child('mxdeliv'),
+    }),
+  );
   const httpsServer = stack.use(
     createHttpsServer({
       credentials,
       handle: (request, response) => {
         if (!selfSigned) response.setHeader('strict-transport-security', strictTransportSecurity);
-        pages(request, response);
+        if (pathOf(request) === '/mxdeliv') mxDeliv(request, response);
+        else pages(request, response);
       },
+      maxConnections: limits.https,
       log: log.child('https'),
     }),
   );
-  const tlsAlpnServer = stack.use(createTlsAlpnServer(() => undefined));
+  const tlsAlpnServer = stack.use(
+    createTlsAlpnServer((name) => keepers.challenges.tlsAlpn.secureContext(name)),
+  );
 
   const mux = createMux(
     {
@@ -82,12 +130,14 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
         ],
       ]),
       fallback: { kind: 'accept', name: 'https', accept: (client) => httpsServer.accept(client) },
+      maxConnections: limits.mux,
+      maxStalled: limits.stalled,
       log: log.child('mux'),
     },
     stop.signal,
   );
   const plainServer = createPlainServer({
-    respondToChallenge: () => undefined,
+    respondToChallenge: (path) => keepers.challenges.http.respond(path),
     hosts: httpsHosts(config.domain),
     pages: () => (selfSigned ? pages : undefined),
     log: log.child('http'),
@@ -101,6 +151,8 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
     listen(plainServer, ports.http),
   ]);
 
+  const keeping = keepers.run(stop.signal);
+  keeping.catch((error: unknown) => log.error('keeping failed', { error: messageOf(error) }));
   const running = stack.move();
   return {
     httpsPort,
@@ -114,6 +166,8 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
       config = next;
     },
     async [Symbol.asyncDispose]() {
+      stop.abort();
+      await keeping.catch(() => {});
       await running.disposeAsync();
     },
   };
@@ -129,9 +183,19 @@ async function listen(server: Server, port: number): Promise<number> {
 
 /** The hosts that the certificate names, as they stand in a URL. */
 function httpsHosts(domain: Domain): [string, ...string[]] {
-  if (domain.kind === 'ip') return [domain.family === 6 ? `[${domain.address}]` : domain.address];
-  return [domain.name, `www.${domain.name}`, `mta-sts.${domain.name}`];
+  const [first = '', ...others] = certificateNames(domain);
+  return [domain.kind === 'ip' && domain.family === 6 ? `[${first}]` : first, ...others];
 }
+
+/** What is asked for, without the query. */
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.split('?', 1)[0] ?? '';
+}
+
+const healthSchema = v.object({ healthy: v.boolean() });
+
+/** Forms and the like: nobody needs longer to send one. */
+const bodyTimeoutMs = 20_000;
 
 /** A supervisor that waits longer than this kills. */
 const shutdownTimeoutMs = 2000;

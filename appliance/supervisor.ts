@@ -24,15 +24,17 @@ import { openConsoles, standardOutput } from './console/outputs.ts';
 import { StatusConsole } from './console/status-console.ts';
 import { type Config, defaultNetwork } from './contract/config.ts';
 import { plainDomain } from './contract/domain.ts';
+import { describeCertificate, type EdgeStatus } from './contract/edge-status.ts';
 import { inviteLengths, inviteUri, makeInviteAccount, urlHost } from './contract/invite.ts';
 import { paths } from './contract/paths.ts';
 import { unmount } from './disk/mount.ts';
-import { applySysctls, bringUpInterface, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
-import { dhcpClient, machineSysctls } from './net/plan.ts';
+import { applySysctls, bringUpLinks, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
+import { dhcpClient, type Link, type LinkProgram, machineSysctls, wifiClient } from './net/plan.ts';
 import { hostnameOf } from './render/locals.ts';
 import { controlEndpoints, jobs, services } from './services.ts';
 import { chooseContainment } from './supervise/containment.ts';
 import { startControlServer } from './supervise/control-server.ts';
+import { readEdgeStatus } from './supervise/edge-status.ts';
 import { defaultLogLimits, ServiceLog } from './supervise/service-log.ts';
 import { Supervision } from './supervise/supervise.ts';
 import { startWatchdog } from './supervise/watchdog.ts';
@@ -109,12 +111,19 @@ async function run(): Promise<void> {
   // smtpd(8): a message is taken only while one and a half times the largest one would fit.
   const minFreeBytes = 1.5 * (config?.mail.maxMessageBytes ?? 0);
   let invite: string | undefined;
+  let invitedVouchedFor: boolean | undefined;
   const statusConsole = new StatusConsole({
     clock,
     signal,
     outputs: inNamespace ? [standardOutput] : await openConsoles(signal),
     readState: async (fresh) => {
-      if (fresh && config !== undefined) invite = makeInvite(config);
+      const isVouchedFor = !isOwnCertificate(readIfPresent(paths.tlsCredentials));
+      // The code on the screen must not outlive the certificate it was made for.
+      if (config !== undefined && (fresh || isVouchedFor !== invitedVouchedFor)) {
+        invite = makeInvite(config, isVouchedFor);
+        invitedVouchedFor = isVouchedFor;
+      }
+      const edge = canServe ? await edgeStatus() : undefined;
       const status = supervision.status();
       const use = dataIsUsable ? await diskUse(paths.data) : undefined;
       const serves = canServe && status.every(({ state }) => state === 'running');
@@ -124,7 +133,8 @@ async function run(): Promise<void> {
         services: status,
         clockOk,
         disk: use === undefined ? undefined : { ...use, minFreeBytes },
-        problems: started.problems,
+        certificate: edge === undefined ? undefined : describeCertificate(edge.certificate),
+        problems: [...started.problems, ...(edge?.problems ?? [])],
         notes: [...started.notes, ...inviteNotes(config)],
         inviteUri: serves && config?.accounts.create === 'open' ? invite : undefined,
       };
@@ -134,15 +144,18 @@ async function run(): Promise<void> {
   await supervision.start();
   const control = await startControlServer(controlEndpoints, async (request) => {
     switch (request.request) {
-      case 'status':
+      case 'status': {
+        const edge = await edgeStatus();
         return {
           healthy: canServe && supervision.isHealthy,
           services: supervision.status(),
           clockOk: clockOk ?? null,
           disk: (await diskUse(paths.data)) ?? null,
-          problems: started.problems,
+          certificate: edge?.certificate ?? null,
+          problems: [...started.problems, ...(edge?.problems ?? [])],
           notes: started.notes,
         };
+      }
       case 'logs': {
         const lines =
           request.service === 'supervisor'
@@ -215,11 +228,11 @@ async function run(): Promise<void> {
   }
 }
 
-function makeInvite(config: Config): string {
+function makeInvite(config: Config, isVouchedFor: boolean): string {
   const { localpartLength, passwordLength } = inviteLengths(config.accounts);
   const random = randomBytes(localpartLength + passwordLength);
   const account = makeInviteAccount(random, localpartLength, passwordLength);
-  return inviteUri(config.domain, account, !isOwnCertificate(readIfPresent(paths.tlsCredentials)));
+  return inviteUri(config.domain, account, isVouchedFor);
 }
 
 /** Why there is no code to scan. A token stays off the screen: only the relay knows which are used up. */
@@ -227,6 +240,16 @@ function inviteNotes(config: Config | undefined): readonly string[] {
   if (config?.accounts.create !== 'token') return [];
   const link = `https://${urlHost(config.domain)}/new?token=…`;
   return [`Accounts are made by invite token: give out ${link} with one of accounts.tokens`];
+}
+
+/** Undefined while the edge has said nothing, or nothing that makes sense. */
+async function edgeStatus(): Promise<EdgeStatus | undefined> {
+  try {
+    return await readEdgeStatus(paths.edgeStatus);
+  } catch (error) {
+    log.warn('edge status not readable', { error: messageOf(error) });
+    return undefined;
+  }
 }
 
 function readIfPresent(path: string): string {
@@ -240,17 +263,29 @@ function readIfPresent(path: string): string {
 /** Even without a configuration the machine gets an address: the console shows it. */
 async function network(config: Config | undefined, supervision: Supervision): Promise<void> {
   const settings = config?.network ?? defaultNetwork;
-  try {
-    const name = await bringUpInterface(settings, { clock, log, signal });
-    const client = dhcpClient(name, settings, config === undefined ? 'chatmail' : hostnameOf(config));
-    if (client === undefined) return;
+  const hostname = config === undefined ? 'chatmail' : hostnameOf(config);
+  const start = async (name: string, program: LinkProgram | undefined): Promise<void> => {
+    if (program === undefined) return;
     await supervision.add({
-      name: 'dhcp',
-      ...client,
+      name,
+      ...program,
       needs: [],
       ready: { kind: 'alive', forMs: 100 },
       stopTimeoutMs: 2000,
+      // Mail goes on over the other link, and a machine without any is not helped by a reset.
+      isVital: false,
     });
+  };
+  const onLink = async (link: Link): Promise<void> => {
+    const isWifi = link.kind === 'wifi';
+    if (isWifi) {
+      hasWifiAdapter = true;
+      await start('wifi', wifiClient(link));
+    }
+    await start(isWifi ? 'dhcp-wifi' : 'dhcp', dhcpClient(link, hostname));
+  };
+  try {
+    await bringUpLinks(settings, onLink, { clock, log, signal });
   } catch (error) {
     if (!signal.aborted) log.error('network cannot be brought up', { error: messageOf(error) });
   }

@@ -68,6 +68,7 @@ export const dataDirectories: readonly Directory[] = [
 /** On tmpfs, parents first. */
 export const runDirectories: readonly Directory[] = [
   directory(dirname(paths.config), 'root', 'root', 0o755),
+  directory(dirname(paths.edgeStatus), 'edge', 'edge', 0o755),
   directory(paths.supervisorRun, 'root', 'root', 0o755),
   directory(paths.postfixConfig, 'root', 'root', 0o755),
   directory(paths.dovecotConfig, 'root', 'root', 0o755),

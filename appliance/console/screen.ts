@@ -16,6 +16,8 @@ export interface ScreenState {
   /** Undefined where somebody else keeps the time. */
   readonly clockOk: boolean | undefined;
   readonly disk: DiskState | undefined;
+  /** Whose the certificate is and how long it lasts; undefined while nobody says. */
+  readonly certificate?: string | undefined;
   /** What is wrong, each with what to do about it. */
   readonly problems: readonly Problem[];
   readonly notes: readonly string[];
@@ -29,7 +31,7 @@ function isFull({ usedBytes, totalBytes, minFreeBytes }: DiskState): boolean {
 
 /** The screen's text, without the invitation itself. */
 export function statusLines(state: ScreenState): readonly string[] {
-  const { title, addresses, services, clockOk, disk, notes, inviteUri } = state;
+  const { title, addresses, services, clockOk, disk, certificate, notes, inviteUri } = state;
   const lines = [`Chatmail relay ${title}`, ''];
   lines.push(
     `Address  ${addresses.length === 0 ? 'none yet: is the network cable plugged in?' : ''}`.trimEnd(),
@@ -44,6 +46,7 @@ export function statusLines(state: ScreenState): readonly string[] {
   lines.push('');
   if (clockOk !== undefined) lines.push(`Clock    ${clockOk ? 'ok' : 'not set by the network yet'}`);
   if (disk !== undefined) lines.push(`Disk     ${describeDisk(disk)}`);
+  if (certificate !== undefined) lines.push(`TLS      ${certificate}`);
   for (const { path, message, fix } of allProblems(state)) {
     lines.push(
       '',

@@ -15,6 +15,8 @@ export const paths = {
   config: '/run/chatmail/config.json',
   /** The same for edge (0640 root:edge). */
   edgeConfig: '/run/chatmail/edge-config.json',
+  /** How the edge is, for the supervisor: contract/edge-status.ts. */
+  edgeStatus: '/run/edge/status.json',
   /** Debian's authorities and those of `tls.authorities`: whom relay and edge believe. */
   authorities: '/run/chatmail/ca-certificates.crt',
   lastGoodConfig: '/data/config/last-good.json',

@@ -27,7 +27,7 @@ export interface HttpsServerOptions {
   readonly log: Log;
   /** A client whose request headers are not there after so long gets 408. */
   readonly headersTimeoutMs?: number;
-  /** A whole request with its body: 30 MB of mail from a slow relay. */
+  /** A whole request with its body, however its handler measures progress: 30 MB of mail from a slow relay. */
   readonly requestTimeoutMs?: number;
   readonly maxConnections?: number;
 }
@@ -71,7 +71,7 @@ const maxHeaderBytes = 16 * 1024;
 
 /** An HTTPS server that listens nowhere. Disposed, it drops its connections. */
 export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
-  const { headersTimeoutMs = 15_000, requestTimeoutMs = 300_000, maxConnections = 1000, log } = options;
+  const { headersTimeoutMs = 15_000, requestTimeoutMs = 3_600_000, maxConnections = 1000, log } = options;
   const server: Server = createServer(
     {
       ...serverContext(options.credentials),

@@ -7,7 +7,7 @@ import { basename, join, relative, resolve, sep } from 'node:path';
 import { build } from 'esbuild';
 
 /** Entry points below appliance/, without `.ts`. */
-export const programs = ['supervisor', 'relay', 'edge'] as const;
+export const programs = ['supervisor', 'relay', 'edge', 'certificate-order'] as const;
 
 export interface CompiledProgram {
   /** `relay.js`, or a chunk that programs share or load lazily. */

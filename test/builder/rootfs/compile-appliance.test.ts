@@ -12,6 +12,7 @@ const sources: Readonly<Record<string, string>> = {
     "import { greet } from './base/greet.ts';\nexport const said = greet('supervisor');\nexport const lazy = async () => (await import('./base/lazy.ts')).answer;\n",
   'appliance/relay.ts':
     "import { greet } from './base/greet.ts';\nexport const said: string = greet('relay');\n",
+  'appliance/certificate-order.ts': 'export const said = 42;\n',
   'appliance/edge.ts':
     "import { greet } from './base/greet.ts';\nexport const said: string = greet('edge');\n",
   'appliance/base/greet.ts': 'export const greet = (name: string): string => `hello ${name}`;\n',
