@@ -61,7 +61,7 @@ export async function createEdgeKeepers(options: EdgeKeepersOptions): Promise<Ed
     clock,
   });
   const addresses =
-    access === null
+    access === null || !config.dns.updateAddresses
       ? undefined
       : createAddressKeeper({
           access,
