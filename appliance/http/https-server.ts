@@ -2,11 +2,11 @@
  * HTTPS on sockets that are handed in: the multiplexer on 443 has looked at the ClientHello already. The
  * client's socket itself is used, so `request.socket.remoteAddress` is the client's.
  */
-import { constants } from 'node:crypto';
+import { constants, createPrivateKey, X509Certificate } from 'node:crypto';
 import { createServer, type Server } from 'node:https';
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
-import { createSecureContext, type SecureContextOptions } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import type { Log } from '../base/log.ts';
 import { guarded } from './guarded.ts';
 
@@ -101,8 +101,10 @@ export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
       server.emit('connection', client);
     },
     setCredentials(pem) {
-      // Tried first: the server itself would be left with half of it.
-      createSecureContext(serverContext(pem));
+      // Tried first: the server itself would be left with half of it, and takes nothing at all for good.
+      if (!new X509Certificate(pem).checkPrivateKey(createPrivateKey(pem))) {
+        throw new Error('Key and certificate are not of one another');
+      }
       server.setSecureContext(serverContext(pem));
     },
     [Symbol.dispose]() {
