@@ -42,6 +42,7 @@ export interface Texts {
     readonly lead: string;
     /** For whom the page has to make the account. */
     readonly make: string;
+    readonly press: string;
     readonly makeText: string;
     readonly ready: string;
     readonly readyText: string;

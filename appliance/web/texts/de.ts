@@ -12,8 +12,11 @@ export const de: Texts = {
     lead: 'Privat chatten mit denen, die Du kennst. Ohne Telefonnummer, ohne Werbung, ohne Mitleser.',
     invite: 'Mitmachen',
     steps: {
-      app: ['Hol Dir die App', 'Delta Chat ist kostenlos, für Telefon und Computer.'],
-      scan: ['Scanne den Code', 'mit der App. Du liest das auf dem Telefon? Dann tippe auf den Knopf.'],
+      app: ['Hol Dir die App', 'Delta Chat ist kostenlos, für Telefon und Computer:'],
+      scan: [
+        'Scanne den Code',
+        'Öffne die App und scanne ihn. Du liest das auf dem Telefon? Dann tippe auf den Knopf.',
+      ],
       chat: ['Sag Hallo', 'Such Dir einen Namen aus und zeig Deinen Leuten Deinen eigenen Code in der App.'],
     },
     codeLabel: 'QR-Code, der ein Konto auf diesem Relay anlegt',
@@ -27,11 +30,11 @@ export const de: Texts = {
     points: (deleteAfterDays) => [
       [
         'Eine Post für Chats',
-        'Ein Chatmail-Relay trägt Nachrichten zwischen Chat-Apps hin und her, auch zu allen anderen Relays. Jeder kann eines betreiben; dieses betreiben Menschen aus Deiner Nähe oder jemand, den Du kennst.',
+        'Ein Chatmail-Relay ist ein kleiner Mailserver für Chats. Jeder kann eines betreiben, und alle reden miteinander: Deine Freunde können gern auf einem anderen sein.',
       ],
       [
         'Es liest nicht mit',
-        'Nachrichten werden auf Deinem Gerät verschlüsselt, und nur wem Du schreibst, kann sie öffnen. Andere nimmt das Relay gar nicht an.',
+        'Nachrichten werden auf Deinem Gerät verschlüsselt, und nur wem Du schreibst, kann sie öffnen. Andere lehnt das Relay ab.',
       ],
       [
         'Es fragt nichts',
@@ -62,7 +65,8 @@ export const de: Texts = {
     title: 'Du bist eingeladen',
     lead: 'Mit dieser Einladung bekommst Du ein Konto auf diesem Relay.',
     make: 'Konto anlegen',
-    makeText: 'Das Konto entsteht, wenn Du auf den Knopf drückst; damit ist die Einladung verbraucht.',
+    press: 'Drück den Knopf',
+    makeText: 'Damit entsteht Dein Konto. Halte die App bereit: Die nächste Seite zeigt seinen Code, einmal.',
     ready: 'Dein Konto ist da',
     readyText:
       'Scanne den Code jetzt mit der App oder tippe auf den Knopf: Diese Seite gibt es nur einmal. Wer den Code hat, hat das Konto.',

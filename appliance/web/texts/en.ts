@@ -11,8 +11,11 @@ export const en: Texts = {
     lead: 'Private chat with the people you know. No phone number, no ads, nobody reading along.',
     invite: 'Join in',
     steps: {
-      app: ['Get the app', 'Delta Chat is free, for phones and computers.'],
-      scan: ['Scan the code', 'with the app. Reading this on your phone? Tap the button instead.'],
+      app: ['Get the app', 'Delta Chat is free, for phones and computers:'],
+      scan: [
+        'Scan the code',
+        'Open the app and scan it. Reading this on your phone? Tap the button instead.',
+      ],
       chat: ['Say hello', 'Pick a name for yourself, and show your friends your own code in the app.'],
     },
     codeLabel: 'QR code that makes an account on this relay',
@@ -26,11 +29,11 @@ export const en: Texts = {
     points: (deleteAfterDays) => [
       [
         'A mail carrier for chats',
-        'A chatmail relay carries messages between chat apps, and to every other relay. Anybody can run one; this one is run by people near you, or by somebody you know.',
+        'A chatmail relay is a small mail server made for chat. Anybody can run one, and all of them talk to each other: your friends may well be on another.',
       ],
       [
         'It cannot read along',
-        'Messages are encrypted on your device, and only those you write to can open them. The relay takes nothing else.',
+        'Messages are encrypted on your device, and only those you write to can open them. The relay refuses all others.',
       ],
       [
         'It asks for nothing',
@@ -61,7 +64,8 @@ export const en: Texts = {
     title: 'You are invited',
     lead: 'With this invitation you get an account on this relay.',
     make: 'Make my account',
-    makeText: 'The account is made when you press the button, and the invitation is used up by it.',
+    press: 'Press the button',
+    makeText: 'That makes your account. Have the app at hand: the next page shows its code, once.',
     ready: 'Your account is ready',
     readyText:
       'Scan the code with the app now, or tap the button: this page is shown only once. Whoever has the code has the account.',

@@ -11,8 +11,11 @@ export const es: Texts = {
     lead: 'Chats privados con la gente que conoces. Sin número de teléfono, sin anuncios, sin nadie que lea.',
     invite: 'Únete',
     steps: {
-      app: ['Consigue la aplicación', 'Delta Chat es gratis, para teléfonos y ordenadores.'],
-      scan: ['Escanea el código', 'con la aplicación. ¿Lees esto en el teléfono? Toca el botón.'],
+      app: ['Consigue la aplicación', 'Delta Chat es gratis, para teléfonos y ordenadores:'],
+      scan: [
+        'Escanea el código',
+        'Abre la aplicación y escanéalo. ¿Lees esto en el teléfono? Toca el botón.',
+      ],
       chat: ['Saluda', 'Elige un nombre y muestra a tus amigos tu propio código en la aplicación.'],
     },
     codeLabel: 'Código QR que crea una cuenta en este relay',
@@ -26,11 +29,11 @@ export const es: Texts = {
     points: (deleteAfterDays) => [
       [
         'Un correo para chats',
-        'Un relay chatmail lleva mensajes entre aplicaciones de chat, y a todos los demás relays. Cualquiera puede tener uno; este lo lleva gente cercana o alguien que conoces.',
+        'Un relay chatmail es un pequeño servidor de correo hecho para chats. Cualquiera puede tener uno, y todos se hablan: tus amigos pueden estar en otro.',
       ],
       [
         'No puede leer nada',
-        'Los mensajes se cifran en tu dispositivo, y solo los abre quien los recibe. El relay no acepta otros.',
+        'Los mensajes se cifran en tu dispositivo, y solo los abre quien los recibe. El relay rechaza los demás.',
       ],
       [
         'No pregunta nada',
@@ -61,7 +64,9 @@ export const es: Texts = {
     title: 'Tienes una invitación',
     lead: 'Con esta invitación obtienes una cuenta en este relay.',
     make: 'Crear mi cuenta',
-    makeText: 'La cuenta se crea cuando pulsas el botón, y con eso la invitación queda usada.',
+    press: 'Pulsa el botón',
+    makeText:
+      'Así se crea tu cuenta. Ten la aplicación a mano: la página siguiente muestra su código, una sola vez.',
     ready: 'Tu cuenta está lista',
     readyText:
       'Escanea ahora el código con la aplicación o toca el botón: esta página se muestra una sola vez. Quien tiene el código tiene la cuenta.',
