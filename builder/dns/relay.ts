@@ -39,6 +39,8 @@ export interface RelayDescription {
   readonly folder: KeyFolder;
   /** True when the DKIM key was made just now. */
   readonly newDkimKey: boolean;
+  /** The same of the second key: no relay has it yet. */
+  readonly newEd25519Key: boolean;
   /** Everything but the addresses, when those are not given by flags. */
   readonly input: RelayDnsInput;
 }
@@ -80,11 +82,12 @@ export async function describeRelay(
           make: makeKey,
           given: configured?.secrets.dkimKey,
         })
-      : { dkimKeys: [], created: false };
+      : { dkimKeys: [], created: false, secondCreated: false };
   return {
     domain,
     folder,
     newDkimKey: keys.created,
+    newEd25519Key: keys.secondCreated,
     input: {
       domain,
       ipv4: addresses(flags.ipv4 ?? [], '--ipv4', domain),
@@ -110,12 +113,14 @@ async function readDkimKeys(
   const dkimKeys: DkimPublicKey[] = [];
   const rsa = how.make ? await ensureDkimKey(folder, how.given) : await readDkimKey(folder, how.given);
   if (rsa !== null) dkimKeys.push(dkimPublicKey(rsa.pem, `${folder.path}/${keyFileNames.dkim}`));
-  const second =
-    how.ed25519 && how.make
-      ? (await ensureDkimEd25519Key(folder)).pem
-      : await readKeyFile(folder, keyFileNames.dkimEd25519);
+  const made = how.ed25519 && how.make ? await ensureDkimEd25519Key(folder) : null;
+  const second = made?.pem ?? (await readKeyFile(folder, keyFileNames.dkimEd25519));
   if (second !== null) dkimKeys.push(dkimPublicKey(second, `${folder.path}/${keyFileNames.dkimEd25519}`));
-  return { dkimKeys, created: how.make && rsa?.created === true };
+  return {
+    dkimKeys,
+    created: how.make && rsa?.created === true,
+    secondCreated: made?.created === true,
+  };
 }
 
 function addresses(given: readonly string[], flag: '--ipv4' | '--ipv6', domain: Domain): readonly string[] {

@@ -9,6 +9,7 @@ import { systemClock } from '../../appliance/base/clock.ts';
 import { type BuildResult, buildImage } from '../../builder/build.ts';
 import type { Progress } from '../../builder/cli/progress.ts';
 import { type BuildFlags, readBuildConfig } from '../../builder/config.ts';
+import { makeSeedSecrets } from '../../builder/seed-secrets.ts';
 import { defaultCacheDirectory } from '../../builder/packages/cache-directory.ts';
 import type { BuiltRoot } from '../../builder/rootfs/build-root.ts';
 
@@ -36,6 +37,19 @@ export async function build(flags: BuildFlags, outDirectory: string): Promise<Bu
     env: process.env,
     cacheDirectory: sharedCacheDirectory(),
     sourceDirectory,
+    // As the command line does, with keys that go with the image.
+    seedAdditions: async () => {
+      const { appliance, document } = config;
+      const keyFolder = join(outDirectory, 'keys');
+      const made = await makeSeedSecrets({
+        appliance,
+        document,
+        keyFolder,
+        ed25519: false,
+        dnsOnDevice: null,
+      });
+      return made.additions;
+    },
   });
 }
 

@@ -5,6 +5,7 @@ import process from 'node:process';
 import { systemClock } from '../../../appliance/base/clock.ts';
 import { isSelfSigned, plainDomain } from '../../../appliance/contract/domain.ts';
 import { providers } from '../../../appliance/dns/providers/index.ts';
+import { isPublicAddress } from '../../../appliance/dns/public-address.ts';
 import { targets } from '../../../images/index.ts';
 import { buildImage } from '../../build.ts';
 import { type BuildConfig, readBuildConfig } from '../../config.ts';
@@ -98,7 +99,7 @@ export const command: Command = {
     const progress = createProgress(context, values.json === true);
     progress.note(title(config));
     const { keyFolder, keyFlags } = await findKeys(config, values, context);
-    const dns = await prepareDns(values, context, progress);
+    const dns = await prepareDns(config, values, context, progress);
     let newDkimKey = false;
     const result = await buildImage(config, {
       progress,
@@ -146,22 +147,34 @@ export const command: Command = {
 /** Refuses a folder that others can read before anything is done; makes none. */
 async function findKeys(
   { appliance: { domain } }: BuildConfig,
-  { keys }: { readonly keys?: string | undefined },
+  { config, keys }: { readonly config?: string | undefined; readonly keys?: string | undefined },
   context: CommandContext,
 ): Promise<{ keyFolder: string; keyFlags: string }> {
   const override = keys === undefined ? undefined : resolve(context.cwd, keys);
   const keyFolder = keyFolderPath(domain, context.env, override);
   if (domain.kind === 'name') await checkKeyFolder(keyFolder);
-  const elsewhere = keys === undefined ? '' : ` --keys ${shellWord(keys)}`;
-  return { keyFolder, keyFlags: `--domain ${plainDomain(domain)}${elsewhere}` };
+  const flags = [`--domain ${plainDomain(domain)}`];
+  if (config !== undefined) flags.push(`--config ${shellWord(config)}`);
+  if (keys !== undefined) flags.push(`--keys ${shellWord(keys)}`);
+  return { keyFolder, keyFlags: flags.join(' ') };
 }
 
 async function prepareDns(
+  { appliance: { network } }: BuildConfig,
   values: BuildDnsFlags,
   context: CommandContext,
   progress: Progress,
 ): Promise<BuildDns | null> {
-  if (values.dns !== undefined) return prepareBuildDns(values.dns, values, context, progress);
+  if (values.dns !== undefined) {
+    // A fixed public address of the relay needs not be said twice.
+    const fixed = (setting: typeof network.ipv4 | typeof network.ipv6): string[] => {
+      const address = typeof setting === 'object' ? (setting.address.split('/')[0] ?? '') : '';
+      return isPublicAddress(address) ? [address] : [];
+    };
+    const isGiven = values.ipv4 !== undefined || values.ipv6 !== undefined;
+    const addresses = isGiven ? {} : { ipv4: fixed(network.ipv4), ipv6: fixed(network.ipv6) };
+    return prepareBuildDns(values.dns, { ...values, ...addresses }, context, progress);
+  }
   const misplaced = dnsOnlyFlags.find((flag) => values[flag] !== undefined);
   if (misplaced === undefined) return null;
   throw new CliError('usage', `--${misplaced} belongs to --dns`, {

@@ -24,7 +24,7 @@ The relay
   --ipv4 ADDRESS           its public address; may be given more than once. Without --ipv4 and
   --ipv6 ADDRESS           --ipv6 the addresses that the domain has already are taken
   --keys DIR               where the keys are (default ~/.config/chatmail-build)
-  --ed25519                publish a second DKIM key, Ed25519
+  --ed25519                publish a second DKIM key, Ed25519; build the image with it too
   --acme-account URL       let only this account have certificates
   --tls-report URI         where others report TLS failures to (mailto:… or https://…)
   --tls-certificate FILE   pin this certificate for mail (DANE), where the zone is signed
@@ -135,6 +135,9 @@ export async function runDns(
     return 0;
   }
   if (relay.newDkimKey) progress.note(newKeyNote(relay.folder.path));
+  if (relay.newEd25519Key) {
+    progress.note('Made an Ed25519 key: a relay signs with it once it runs from an image built after this');
+  }
   switch (verb) {
     case 'show':
       return show(values, relay, context, used);

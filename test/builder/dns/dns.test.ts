@@ -1,5 +1,5 @@
 /** `dns show`, `dns check` and what is wrong with a command line. */
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, mkdtempDisposable, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -48,6 +48,15 @@ describe('dns show', () => {
     for (const record of records)
       expect(record).toMatchObject({ why: expect.stringMatching(/\S/), level: expect.stringMatching(/^re/) });
     expect(json.events.at(-1)).toEqual({ event: 'result', ok: true, records: 16 });
+  });
+
+  test('says of a new Ed25519 key that no relay signs with it yet', async () => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), 'keys-'));
+    const show = () => dns(['show', ...relay, '--ed25519', '--keys', folder.path], { world: world() });
+    const first = await show();
+    expect(first.stderr).toContain('Made an Ed25519 key: a relay signs with it once');
+    expect(first.stdout).toContain('opendkim-ed25519._domainkey');
+    expect((await show()).stderr).toBe('');
   });
 
   test('never shows the private key', async () => {
