@@ -22,15 +22,16 @@ import { isSynchronised } from './clock/synchronised.ts';
 import { diskUse, ownAddresses } from './console/machine-state.ts';
 import { openConsoles, standardOutput } from './console/outputs.ts';
 import { StatusConsole } from './console/status-console.ts';
-import { type Config, defaultNetwork } from './contract/config.ts';
+import type { Config } from './contract/config.ts';
 import { plainDomain } from './contract/domain.ts';
 import { describeCertificate, type EdgeStatus } from './contract/edge-status.ts';
 import { inviteLengths, inviteUri, makeInviteAccount, urlHost } from './contract/invite.ts';
 import { paths } from './contract/paths.ts';
 import { unmount } from './disk/mount.ts';
-import { applySysctls, bringUpLinks, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
-import { dhcpClient, type Link, type LinkProgram, machineSysctls, wifiClient } from './net/plan.ts';
-import { hostnameOf } from './render/locals.ts';
+import { applySysctls, bringUpLoopback, writeResolvConf } from './net/bring-up.ts';
+import { createNetwork, recentLineCount } from './net/network.ts';
+import { machineSysctls } from './net/plan.ts';
+import { hostnameOf, localNameOf } from './render/locals.ts';
 import { controlEndpoints, jobs, services } from './services.ts';
 import { chooseContainment } from './supervise/containment.ts';
 import { startControlServer } from './supervise/control-server.ts';
@@ -108,6 +109,25 @@ async function run(): Promise<void> {
     },
   );
 
+  const network = createNetwork({
+    config,
+    canServe,
+    ownsLinks: !inNamespace,
+    hostname: config === undefined ? 'chatmail' : hostnameOf(config),
+    localName: config === undefined ? 'chatmail' : localNameOf(config),
+    ownAddresses,
+    startService: (service) => supervision.add(service),
+    recentLines: (name) => supervision.recentLines(name, recentLineCount),
+    clock,
+    log,
+    signal,
+  });
+  const problems = (edge: EdgeStatus | undefined) => [
+    ...started.problems,
+    ...network.problems(),
+    ...(edge?.problems ?? []),
+  ];
+
   // smtpd(8): a message is taken only while one and a half times the largest one would fit.
   const minFreeBytes = 1.5 * (config?.mail.maxMessageBytes ?? 0);
   let invite: string | undefined;
@@ -126,15 +146,16 @@ async function run(): Promise<void> {
       const edge = canServe ? await edgeStatus() : undefined;
       const status = supervision.status();
       const use = dataIsUsable ? await diskUse(paths.data) : undefined;
-      const serves = canServe && status.every(({ state }) => state === 'running');
+      const serves = canServe && supervision.isServing;
+      const localUrl = network.localUrl();
       return {
         title: config === undefined ? '(not configured)' : plainDomain(config.domain),
-        addresses: ownAddresses(),
+        addresses: [...(localUrl === undefined ? [] : [localUrl]), ...ownAddresses()],
         services: status,
         clockOk,
         disk: use === undefined ? undefined : { ...use, minFreeBytes },
         certificate: edge === undefined ? undefined : describeCertificate(edge.certificate),
-        problems: [...started.problems, ...(edge?.problems ?? [])],
+        problems: problems(edge),
         notes: [...started.notes, ...inviteNotes(config)],
         inviteUri: serves && config?.accounts.create === 'open' ? invite : undefined,
       };
@@ -152,7 +173,7 @@ async function run(): Promise<void> {
           clockOk: clockOk ?? null,
           disk: (await diskUse(paths.data)) ?? null,
           certificate: edge?.certificate ?? null,
-          problems: [...started.problems, ...(edge?.problems ?? [])],
+          problems: problems(edge),
           notes: started.notes,
         };
       }
@@ -190,8 +211,9 @@ async function run(): Promise<void> {
       }),
     );
   }
+  background.push(network.run());
   if (!inNamespace) {
-    background.push(network(config, supervision), watchClock());
+    background.push(watchClock());
     if (dataIsUsable) {
       background.push(keepSavingTime(keeping));
     }
@@ -257,37 +279,6 @@ function readIfPresent(path: string): string {
     return readFileSync(path, 'utf8');
   } catch {
     return '';
-  }
-}
-
-/** Even without a configuration the machine gets an address: the console shows it. */
-async function network(config: Config | undefined, supervision: Supervision): Promise<void> {
-  const settings = config?.network ?? defaultNetwork;
-  const hostname = config === undefined ? 'chatmail' : hostnameOf(config);
-  const start = async (name: string, program: LinkProgram | undefined): Promise<void> => {
-    if (program === undefined) return;
-    await supervision.add({
-      name,
-      ...program,
-      needs: [],
-      ready: { kind: 'alive', forMs: 100 },
-      stopTimeoutMs: 2000,
-      // Mail goes on over the other link, and a machine without any is not helped by a reset.
-      isVital: false,
-    });
-  };
-  const onLink = async (link: Link): Promise<void> => {
-    const isWifi = link.kind === 'wifi';
-    if (isWifi) {
-      hasWifiAdapter = true;
-      await start('wifi', wifiClient(link));
-    }
-    await start(isWifi ? 'dhcp-wifi' : 'dhcp', dhcpClient(link, hostname));
-  };
-  try {
-    await bringUpLinks(settings, onLink, { clock, log, signal });
-  } catch (error) {
-    if (!signal.aborted) log.error('network cannot be brought up', { error: messageOf(error) });
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Excludes } from './target.ts';
 
 export const rootPackages = [
+  'avahi-daemon', // NAME.local
   'busybox-static', // PID 1, shell, DHCP client
   'ca-certificates',
   'chrony',
@@ -22,6 +23,20 @@ export const pickedFiles = {
   libsmartcols1: [/^usr\/lib\/[^/]+\/libsmartcols\.so\./],
 } as const;
 
+/** Wi-Fi, for boards that have it. Firmware comes on top. */
+export const wifiPackages = ['wpasupplicant'] as const;
+
+/** With `wifiPackages`. */
+export const wifiPickedFiles = {
+  // Switches power saving off, which makes a server late and deaf.
+  iw: [/^usr\/sbin\/iw$/],
+} as const;
+
+/** With `wifiPackages`. */
+export const wifiExcludes = {
+  libreadline8t64: 'only wpa_cli, which nobody uses here, reads lines',
+} as const satisfies Excludes;
+
 /** What the initramfs mounts: the root, and BOOT with the names people give files. */
 export const fileSystemModules = [
   'squashfs',
@@ -35,6 +50,7 @@ export const fileSystemModules = [
 export const excludes: Excludes = {
   adduser: 'users are declared in appliance/contract/users.ts',
   debconf: 'no maintainer script runs',
+  'default-dbus-system-bus': 'avahi-daemon runs without D-Bus',
   'init-system-helpers': 'our supervisor starts services',
   iproute2: 'busybox has ip; chrony only wants it in a hook',
   'initramfs-tools': 'the builder writes the initramfs',
@@ -53,11 +69,13 @@ export const excludes: Excludes = {
 export const dropped = [
   'etc/apparmor.d',
   'etc/apt',
+  'etc/avahi',
   'etc/cron.d',
   'etc/cron.daily',
   'etc/default',
   'etc/dhcp',
   'etc/dovecot',
+  'etc/ifplugd',
   'etc/init.d',
   'etc/insserv.conf.d',
   'etc/logrotate.d',
@@ -69,10 +87,13 @@ export const dropped = [
   'etc/rsyslog.d',
   'etc/ufw',
   'etc/unbound',
+  'etc/wpa_supplicant',
   'etc/chrony',
   'etc/NetworkManager',
   'etc/update-motd.d',
+  'usr/bin/wpa_passphrase',
   'usr/include',
+  'usr/lib/pm-utils',
   'usr/lib/systemd',
   'usr/lib/udev',
   'usr/lib/tmpfiles.d',
@@ -81,9 +102,13 @@ export const dropped = [
   'usr/lib/resolvconf',
   'usr/lib/NetworkManager',
   'usr/lib/dovecot/modules/settings/libpigeonhole_settings.so', // wants libdovecot-sieve, and stops doveconf
+  'usr/sbin/wpa_action',
+  'usr/sbin/wpa_cli',
   'usr/share/apport',
+  'usr/share/avahi',
   'usr/share/bash-completion',
   'usr/share/bug',
+  'usr/share/dbus-1',
   'usr/share/debconf',
   'usr/share/doc',
   'usr/share/doc-base',

@@ -1,4 +1,15 @@
-import { dropped, excludes, fileSystemModules, kept, node, pickedFiles, rootPackages } from './common.ts';
+import {
+  dropped,
+  excludes,
+  fileSystemModules,
+  kept,
+  node,
+  pickedFiles,
+  rootPackages,
+  wifiExcludes,
+  wifiPackages,
+  wifiPickedFiles,
+} from './common.ts';
 import type { Target } from './target.ts';
 
 /** One card for every Raspberry Pi with a 64-bit processor and at least 512 MB, started by its own firmware. */
@@ -9,9 +20,10 @@ export const rpiArm64: Target = {
   suites: ['trixie', 'trixie-updates', 'trixie-backports', 'trixie-security'],
   components: ['main', 'non-free-firmware'],
   // Linux 6.18 is the first with what a Pi 5 needs; everything else stays Debian stable.
-  rootPackages: [...rootPackages, 'linux-image-arm64/trixie-backports'],
+  rootPackages: [...rootPackages, ...wifiPackages, 'linux-image-arm64/trixie-backports'],
   pickedFiles: {
     ...pickedFiles,
+    ...wifiPickedFiles,
     // Whole files, for the chips that these boards have (licence: complete and unmodified).
     'firmware-brcm80211': [
       /^usr\/lib\/firmware\/cypress\/cyfmac434(30|55)-sdio\./,
@@ -23,7 +35,7 @@ export const rpiArm64: Target = {
     'wireless-regdb': [/^usr\/lib\/firmware\/regulatory\.db(\.p7s)?-debian$/],
   },
   bootPackages: ['raspi-firmware'],
-  excludes,
+  excludes: { ...excludes, ...wifiExcludes },
   dropped,
   // As update-alternatives would have it.
   links: {

@@ -5,4 +5,7 @@ export const tools = {
   e2fsck: '/usr/sbin/e2fsck',
   resize2fs: '/usr/sbin/resize2fs',
   partx: '/usr/bin/partx',
+  /** Only on boards with Wi-Fi. */
+  iw: '/usr/sbin/iw',
+  wpaSupplicant: '/usr/sbin/wpa_supplicant',
 } as const;

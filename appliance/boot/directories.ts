@@ -77,6 +77,8 @@ export const runDirectories: readonly Directory[] = [
   directory(paths.chronyConfig, 'chrony', 'chrony', 0o750),
   directory(paths.wifiConfig, 'root', 'root', 0o700),
   directory(paths.avahiConfig, 'root', 'root', 0o755),
+  // Where avahi-daemon was built to put its pid.
+  directory(users.avahi.home, 'avahi', 'avahi', 0o755),
   directory(paths.networkRun, 'root', 'root', 0o755),
   directory('/run/dovecot', 'root', 'root', 0o755),
   directory(dirname(dirname(paths.milterSocket)), 'root', 'root', 0o755),

@@ -121,13 +121,13 @@ async function setHostname(config: Config | undefined, log: Log, signal: AbortSi
 async function prepareServices(config: Config, { clock, log, signal }: StartUpOptions): Promise<void> {
   await ensureDirectories(dataDirectories);
   await ensureKeys(config, paths, { nowMs: clock.wallMs(), log });
-  await keepWifiPassword(config, paths.wifiPassword, log);
+  const wifiPassword = await keepWifiPassword(config, paths.wifiPassword, log);
   await putInForce(config, paths);
   await scrubSeedFile(config, paths, { signal, log });
   await ensureRootKey();
   await writeAuthorities(config, paths.authorities);
   const templates = await readTemplates(paths.templates);
-  await writeRendered(await renderConfiguration(config, measureMachine(), templates));
+  await writeRendered(await renderConfiguration(config, measureMachine(), templates, { wifiPassword }));
 }
 
 /** unbound keeps its own copy, which it updates when the root's key changes. */

@@ -16,6 +16,7 @@ export const groups = {
   edge: 106,
   unbound: 107,
   chrony: 108,
+  avahi: 109,
   nogroup: 65534,
 } as const;
 
@@ -29,6 +30,7 @@ export const users = {
   edge: { uid: 106, gid: 106, home: '/data/edge' },
   unbound: { uid: 107, gid: 107, home: '/run/unbound' },
   chrony: { uid: 108, gid: 108, home: '/run/chrony' },
+  avahi: { uid: 109, gid: 109, home: '/run/avahi-daemon' },
   nobody: { uid: 65534, gid: 65534, home: '/nonexistent' },
 } as const;
 

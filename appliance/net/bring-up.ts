@@ -9,8 +9,15 @@ import { runCommand } from '../base/run-command.ts';
 import { tools } from '../base/tools.ts';
 import type { Config } from '../contract/config.ts';
 import { paths } from '../contract/paths.ts';
-import { chooseInterface, listInterfaces } from './interfaces.ts';
-import { interfaceCommands, interfaceSysctls, type Sysctl } from './plan.ts';
+import { candidates, type LinkKind, listInterfaces } from './interfaces.ts';
+import {
+  interfaceCommands,
+  interfaceSysctls,
+  isAddressed,
+  type Link,
+  planLinks,
+  type Sysctl,
+} from './plan.ts';
 
 export interface NetworkOptions {
   readonly clock: Clock;
@@ -20,7 +27,12 @@ export interface NetworkOptions {
 
 /** Carrier takes a moment after an interface is set up: copper negotiates for two or three seconds. */
 const carrierTimeoutMs = 4000;
+/** An interface that the configuration names may be an adapter on USB. */
+const namedTimeoutMs = 15_000;
+const carrierPollMs = 50;
 const interfacePollMs = 500;
+/** With one link up, a second one is no hurry. */
+const laterPollMs = 5000;
 
 /** Writes kernel settings; one the kernel does not have is logged and left. */
 export async function applySysctls(sysctls: readonly Sysctl[], log: Log): Promise<void> {
@@ -46,33 +58,72 @@ export async function bringUpLoopback({ signal }: NetworkOptions): Promise<void>
 }
 
 /**
- * Waits, as long as it takes, until there is an interface, and configures it. USB adapters show up seconds
- * after the start, and a cable may be plugged in tomorrow.
- * @returns the name of the interface
- * @throws when `signal` fires, or a command fails
+ * Waits, as long as it takes, until there are interfaces, configures one of each kind that is wanted, and
+ * tells of it. USB adapters show up seconds after the start, and a cable may be plugged in tomorrow.
+ * Resolves when all are up.
+ * @throws when `signal` fires, or `onLink` does
  */
-export async function bringUpInterface(network: Config['network'], options: NetworkOptions): Promise<string> {
+export async function bringUpLinks(
+  network: Config['network'],
+  onLink: (link: Link) => Promise<void>,
+  options: NetworkOptions,
+): Promise<void> {
   const { clock, log, signal } = options;
-  let interfaces = await listInterfaces();
-  while (chooseInterface(interfaces) === undefined) {
-    await clock.sleep(interfacePollMs, signal);
-    interfaces = await listInterfaces();
+  const kinds: readonly LinkKind[] = network.wifi === undefined ? ['cable'] : ['cable', 'wifi'];
+  const seen = new Set<string>();
+  const up = new Map<LinkKind, Link>();
+  let settledMs = Number.POSITIVE_INFINITY;
+  while (up.size < kinds.length) {
+    const interfaces = await listInterfaces();
+    for (const kind of kinds) {
+      for (const { name } of candidates(interfaces, kind)) {
+        if (seen.has(name)) continue;
+        seen.add(name);
+        // Carrier shows only on interfaces that are up.
+        await applySysctls(interfaceSysctls({ kind, name, network }), log);
+        await setUp(name, options);
+        const waitMs = network.interface === undefined ? carrierTimeoutMs : namedTimeoutMs;
+        settledMs = clock.monotonicMs() + waitMs;
+      }
+    }
+    const isSettled = clock.monotonicMs() >= settledMs;
+    const addressed = [...up.values()].find(isAddressed)?.kind;
+    for (const link of planLinks(network, { interfaces, isSettled, addressed })) {
+      if (up.has(link.kind)) continue;
+      try {
+        await bringUpLink(link, options);
+        up.set(link.kind, link);
+      } catch (error) {
+        signal.throwIfAborted();
+        // The other link may do; this one is tried again.
+        log.error('network interface cannot be brought up', { name: link.name, error: messageOf(error) });
+        continue;
+      }
+      await onLink(link);
+    }
+    const pauseMs = up.size > 0 || isSettled ? laterPollMs : seen.size > 0 ? carrierPollMs : interfacePollMs;
+    if (up.size < kinds.length) await clock.sleep(pauseMs, signal);
   }
-  // Carrier shows only on interfaces that are up.
-  for (const { name } of interfaces.filter(({ isEthernet }) => isEthernet)) {
-    await applySysctls(interfaceSysctls(name, network), log);
-    await runCommand([tools.busybox, 'ip', 'link', 'set', name, 'up'], { signal });
+}
+
+async function setUp(name: string, { log, signal }: NetworkOptions): Promise<void> {
+  await runCommand([tools.busybox, 'ip', 'link', 'set', name, 'up'], { signal }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    log.warn('network interface cannot be set up', { name, error: messageOf(error) });
+  });
+}
+
+async function bringUpLink(link: Link, { log, signal }: NetworkOptions): Promise<void> {
+  const { kind, name, network } = link;
+  await applySysctls(interfaceSysctls(link), log);
+  for (const command of interfaceCommands(link)) await runCommand(command, { signal });
+  if (kind === 'wifi') {
+    // A server that sleeps between beacons answers late, and misses what is sent to all.
+    await runCommand([tools.iw, 'dev', name, 'set', 'power_save', 'off'], { signal }).catch(
+      (error: unknown) => log.warn('Wi-Fi keeps saving power', { error: messageOf(error) }),
+    );
   }
-  const deadlineMs = clock.monotonicMs() + carrierTimeoutMs;
-  while (!interfaces.some(({ hasCarrier }) => hasCarrier) && clock.monotonicMs() < deadlineMs) {
-    await clock.sleep(50, signal);
-    interfaces = await listInterfaces();
-  }
-  const name = chooseInterface(interfaces);
-  if (name === undefined) return bringUpInterface(network, options);
-  for (const command of interfaceCommands(name, network)) await runCommand(command, { signal });
-  log.info('network interface', { name, ipv4: describe(network.ipv4), ipv6: describe(network.ipv6) });
-  return name;
+  log.info('network interface', { name, kind, ipv4: describe(network.ipv4), ipv6: describe(network.ipv6) });
 }
 
 function describe(setting: Config['network']['ipv4'] | Config['network']['ipv6']): string {

@@ -9,6 +9,8 @@ export interface NetworkInterface {
   readonly hasCarrier: boolean;
   /** Has a device below it: neither a bridge nor a tunnel. */
   readonly isPhysical: boolean;
+  /** Wi-Fi. Its carrier is there once it is on its network. */
+  readonly isWireless: boolean;
 }
 
 /** ARPHRD_ETHER (if_arp.h). */
@@ -31,15 +33,34 @@ export async function listInterfaces(directory = '/sys/class/net'): Promise<read
           isEthernet: (await read('type')) === ethernetType,
           hasCarrier: (await read('carrier')) === '1',
           isPhysical: entries.includes('device'),
+          isWireless: entries.includes('phy80211') || entries.includes('wireless'),
         };
       }),
   );
 }
 
-/** The interface to use: the first ethernet one with a carrier, else the first one. Pure. */
-export function chooseInterface(interfaces: readonly NetworkInterface[]): string | undefined {
-  const candidates = interfaces.filter(({ isEthernet }) => isEthernet);
-  const physical = candidates.filter(({ isPhysical }) => isPhysical);
-  const usable = physical.length > 0 ? physical : candidates;
-  return (usable.find(({ hasCarrier }) => hasCarrier) ?? usable[0])?.name;
+/** How a device reaches its network: one cable, and one Wi-Fi at most. */
+export type LinkKind = 'cable' | 'wifi';
+
+/** The interfaces that may be a link of a kind. Pure. */
+export function candidates(
+  interfaces: readonly NetworkInterface[],
+  kind: LinkKind,
+): readonly NetworkInterface[] {
+  const ethernet = interfaces.filter(({ isEthernet, isWireless }) => {
+    return isEthernet && isWireless === (kind === 'wifi');
+  });
+  const physical = ethernet.filter(({ isPhysical }) => isPhysical);
+  return physical.length > 0 ? physical : ethernet;
+}
+
+/** The interface to use: the one with this name, else the first one with a carrier, else the first one. Pure. */
+export function chooseInterface(
+  interfaces: readonly NetworkInterface[],
+  kind: LinkKind,
+  name?: string,
+): string | undefined {
+  const usable = candidates(interfaces, kind);
+  const chosen = usable.find((one) => one.name === name) ?? usable.find(({ hasCarrier }) => hasCarrier);
+  return (chosen ?? usable[0])?.name;
 }

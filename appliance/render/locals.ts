@@ -2,6 +2,7 @@
 import { totalmem, availableParallelism } from 'node:os';
 import type { Config } from '../contract/config.ts';
 import { isSelfSigned, mailDomain } from '../contract/domain.ts';
+import { type OutgoingLimits, outgoingLimits } from '../contract/outgoing.ts';
 import { paths } from '../contract/paths.ts';
 import { ports } from '../contract/ports.ts';
 import { groups, users } from '../contract/users.ts';
@@ -20,10 +21,31 @@ export interface TemplateLocals extends Machine {
   readonly hostname: string;
   readonly selfSigned: boolean;
   readonly ipv6: boolean;
+  /** Undefined where there is none, or its password is not known. */
+  readonly wifi: WifiLocals | undefined;
+  /** NAME of NAME.local. */
+  readonly localName: string;
+  readonly outgoing: OutgoingLimits;
   readonly paths: typeof paths;
   readonly ports: typeof ports;
   readonly users: typeof users;
   readonly groups: typeof groups;
+}
+
+export interface WifiLocals {
+  readonly country: string;
+  /** The bytes of the name in hexadecimal: whatever is in it, it ends no line and no quotes. */
+  readonly ssidHex: string;
+  readonly hidden: boolean;
+  /** As wpa_supplicant.conf(5) wants it: a passphrase in quotes, or 64 digits; undefined for open networks. */
+  readonly psk: string | undefined;
+  /** WPA3 works with a passphrase, not with the key made of it. */
+  readonly isPassphrase: boolean;
+}
+
+/** What was taken out of the seed and is on DATA. */
+export interface RenderSecrets {
+  readonly wifiPassword?: string | undefined;
 }
 
 export function measureMachine(): Machine {
@@ -38,7 +60,32 @@ export function hostnameOf({ domain }: Config): string {
   return domain.kind === 'name' ? domain.name : 'chatmail.internal';
 }
 
-export function templateLocals(config: Config, machine: Machine): TemplateLocals {
+/** NAME of NAME.local: `chat` of chat.example.org, or what the configuration says. */
+export function localNameOf({ domain, network }: Pick<Config, 'domain' | 'network'>): string {
+  if (network.mdnsName !== undefined) return network.mdnsName.toLowerCase();
+  const first = domain.kind === 'name' ? (domain.name.split('.')[0] ?? '') : '';
+  return first.replace(/^_/, '') || 'chatmail';
+}
+
+function wifiLocals({ network: { wifi } }: Config, password: string | undefined): WifiLocals | undefined {
+  if (wifi === undefined || (wifi.security === 'wpa' && password === undefined)) return undefined;
+  const key = wifi.security === 'open' ? undefined : password;
+  const isPassphrase = key !== undefined && key.length < 64;
+  return {
+    country: wifi.country,
+    ssidHex: Buffer.from(wifi.ssid).toString('hex'),
+    hidden: wifi.hidden,
+    // The last quote of the line ends it, so one within does no harm (wpa_config_parse_psk).
+    psk: isPassphrase ? `"${key}"` : key,
+    isPassphrase,
+  };
+}
+
+export function templateLocals(
+  config: Config,
+  machine: Machine,
+  { wifiPassword }: RenderSecrets = {},
+): TemplateLocals {
   return {
     ...machine,
     config,
@@ -46,6 +93,9 @@ export function templateLocals(config: Config, machine: Machine): TemplateLocals
     hostname: hostnameOf(config),
     selfSigned: isSelfSigned(config.domain),
     ipv6: config.network.ipv6 !== 'off',
+    wifi: wifiLocals(config, wifiPassword),
+    localName: localNameOf(config),
+    outgoing: outgoingLimits(machine.memoryBytes),
     paths,
     ports,
     users,

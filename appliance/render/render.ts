@@ -7,7 +7,13 @@ import { basename, join } from 'node:path';
 import { type FileOwner, readTextIfPresent, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Config } from '../contract/config.ts';
 import { paths } from '../contract/paths.ts';
-import { hostnameOf, type Machine, templateLocals, type TemplateLocals } from './locals.ts';
+import {
+  hostnameOf,
+  type Machine,
+  type RenderSecrets,
+  templateLocals,
+  type TemplateLocals,
+} from './locals.ts';
 
 export interface RenderedFile {
   readonly path: string;
@@ -22,7 +28,12 @@ const targets: Readonly<Record<string, string>> = {
   dovecot: paths.dovecotConfig,
   unbound: paths.unboundConfig,
   chrony: paths.chronyConfig,
+  avahi: paths.avahiConfig,
+  wpa_supplicant: paths.wifiConfig,
 };
+
+/** Those that hold a secret: for root alone. */
+const secretFolders: ReadonlySet<string> = new Set(['wpa_supplicant']);
 
 /** Templates by folder and file name, without `.ejs`. */
 export interface Template {
@@ -56,14 +67,17 @@ export async function renderConfiguration(
   config: Config,
   machine: Machine,
   templates: readonly Template[],
+  secrets: RenderSecrets = {},
 ): Promise<readonly RenderedFile[]> {
   const { default: ejs } = await import('ejs');
-  const locals: TemplateLocals = templateLocals(config, machine);
+  const locals: TemplateLocals = templateLocals(config, machine, secrets);
   const root = { uid: 0, gid: 0 };
-  const rendered = templates.map(({ folder, name, source }) => ({
+  // Its presence tells that Wi-Fi can be used (net/network.ts).
+  const isWanted = ({ folder }: Template) => folder !== 'wpa_supplicant' || locals.wifi !== undefined;
+  const rendered = templates.filter(isWanted).map(({ folder, name, source }) => ({
     path: join(targets[folder] ?? '/run', name),
     text: ejs.render(source, locals, { filename: `${folder}/${name}`, rmWhitespace: false, async: false }),
-    mode: 0o644,
+    mode: secretFolders.has(folder) ? 0o600 : 0o644,
     owner: root,
   }));
   const hostname = hostnameOf(config);

@@ -47,6 +47,8 @@ export interface Service extends Program {
   readonly reloadSignal?: NodeJS.Signals;
   /** True when it holds the TLS certificate in memory. */
   readonly usesCertificate?: boolean;
+  /** False where the machine does its work without it too: its troubles are shown and feed no watchdog. Default true. */
+  readonly isVital?: boolean;
   /** -1000 (never) to 1000 (first) when memory runs out. Default 0. */
   readonly oomScoreAdjust?: number;
 }

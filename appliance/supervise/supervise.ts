@@ -119,9 +119,18 @@ export class Supervision {
     await Promise.all([...this.#runners.values()].map((runner) => runner.firstReady));
   }
 
-  /** True while every service runs and every health check holds. */
+  /** True while every vital service runs and every health check of theirs holds. */
   get isHealthy(): boolean {
-    return [...this.#runners.values()].every((runner) => runner.isHealthy);
+    return this.#vital.every((runner) => runner.isHealthy);
+  }
+
+  /** True while every vital service runs. */
+  get isServing(): boolean {
+    return this.#vital.every((runner) => runner.status().state === 'running');
+  }
+
+  get #vital(): readonly ServiceRunner[] {
+    return [...this.#runners.values()].filter(({ service }) => service.isVital !== false);
   }
 
   /** In the order of the table. */

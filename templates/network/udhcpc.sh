@@ -3,8 +3,10 @@
 # numbers as digits; nothing else of what came from the network is used here.
 #
 # The lease's resolvers and names are left alone: unbound asks the root servers, or the forwarders of the
-# configuration. /run/network/lease is for people.
-lease=/run/network/lease
+# configuration. /run/network/lease.eth0 is for people.
+lease=/run/network/lease.$interface
+# Wi-Fi has one, so that a cable goes first.
+metric=${ROUTE_METRIC:+metric $ROUTE_METRIC}
 
 case "$1" in
   deconfig)
@@ -24,18 +26,18 @@ case "$1" in
       set -- $staticroutes
       while [ $# -ge 2 ]; do
         if [ "$2" = 0.0.0.0 ]; then
-          ip -4 route replace "$1" dev "$interface"
+          ip -4 route replace "$1" dev "$interface" $metric
         else
-          ip -4 route replace "$2/32" dev "$interface"
-          ip -4 route replace "$1" via "$2" dev "$interface"
+          ip -4 route replace "$2/32" dev "$interface" $metric
+          ip -4 route replace "$1" via "$2" dev "$interface" $metric
         fi
         shift 2
       done
     else
       for gateway in $router; do
         # It may lie outside the prefix, as with many hosters.
-        ip -4 route replace "$gateway/32" dev "$interface"
-        ip -4 route replace default via "$gateway" dev "$interface"
+        ip -4 route replace "$gateway/32" dev "$interface" $metric
+        ip -4 route replace default via "$gateway" dev "$interface" $metric
         break
       done
     fi

@@ -94,13 +94,16 @@ async function serve(cable: Cable, ...options: string[]): Promise<void> {
 
 const settings = (network: object) => parseConfig({ domain: 'chat.example.org', network }).network;
 
+const cableLink = (network: ReturnType<typeof settings>) =>
+  ({ kind: 'cable', name: 'eth0', network }) as const;
+
 describe.skipIf(!canRun && process.env.CI === undefined)('The network of a device', () => {
   test('gets its address and default route by DHCP', async () => {
     const cable = await makeCable();
     await serve(cable);
     const network = settings({});
-    for (const command of interfaceCommands('eth0', network)) cable.device(...command);
-    const client = dhcpClient('eth0', network, 'chat.example.org');
+    for (const command of interfaceCommands(cableLink(network))) cable.device(...command);
+    const client = dhcpClient(cableLink(network), 'chat.example.org');
     if (client === undefined) throw new Error('no client');
     cable.spawn(
       'device',
@@ -108,7 +111,7 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
       ...client.args.map((arg) => (arg === paths.dhcpScript ? script : arg)),
     );
     await expect
-      .poll(() => readFile(join(cable.directory, 'lease'), 'utf8').catch(() => ''), { timeout: 15_000 })
+      .poll(() => readFile(join(cable.directory, 'lease.eth0'), 'utf8').catch(() => ''), { timeout: 15_000 })
       .toMatch(
         /^interface=eth0\naddress=192\.0\.2\.5\d\/24\ngateway=192\.0\.2\.1\nresolvers=192\.0\.2\.53\n$/,
       );
@@ -120,8 +123,8 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
     const cable = await makeCable();
     await serve(cable, 'option staticroutes 198.51.100.0/24 192.0.2.2, 0.0.0.0/0 192.0.2.3');
     const network = settings({});
-    for (const command of interfaceCommands('eth0', network)) cable.device(...command);
-    const client = dhcpClient('eth0', network, 'chat.example.org');
+    for (const command of interfaceCommands(cableLink(network))) cable.device(...command);
+    const client = dhcpClient(cableLink(network), 'chat.example.org');
     if (client === undefined) throw new Error('no client');
     cable.spawn(
       'device',
@@ -129,7 +132,7 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
       ...client.args.map((arg) => (arg === paths.dhcpScript ? script : arg)),
     );
     await expect
-      .poll(() => readFile(join(cable.directory, 'lease'), 'utf8').catch(() => ''), { timeout: 15_000 })
+      .poll(() => readFile(join(cable.directory, 'lease.eth0'), 'utf8').catch(() => ''), { timeout: 15_000 })
       .toContain('address=192.0.2.5');
     const routes = cable.device('ip', '-4', 'route');
     expect(routes).toContain('default via 192.0.2.3 dev eth0');
@@ -150,7 +153,10 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
       ipv6: { address: '2001:db8::5/64', gateway: 'fe80::1' },
     });
     // Twice: a supervisor that starts again does it over.
-    for (const command of [...interfaceCommands('eth0', network), ...interfaceCommands('eth0', network)]) {
+    for (const command of [
+      ...interfaceCommands(cableLink(network)),
+      ...interfaceCommands(cableLink(network)),
+    ]) {
       cable.device(...command);
     }
     expect(cable.device('ip', '-4', 'route')).toContain('default via 192.0.2.1 dev eth0');
