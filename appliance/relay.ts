@@ -1,9 +1,9 @@
 /**
  * The relay process: everything Postfix and Dovecot ask for, in one place and as one user. Wiring only.
  *
- * Sockets: milter and SASL for Postfix; sign-in over HTTP, dict and quota warnings for Dovecot; invite tokens
- * for the web server. Its own
- * requests go to Dovecot's doveadm socket and to the notification gateway.
+ * Sockets: milter, SASL and outgoing mail for Postfix; sign-in over HTTP, dict and quota warnings for
+ * Dovecot; invite tokens for the web server. Its own requests go to Dovecot's doveadm socket, to the
+ * notification gateway and to other mail servers.
  */
 import { readFile } from 'node:fs/promises';
 import { Resolver } from 'node:dns/promises';
@@ -21,7 +21,9 @@ import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog, type Log } from './base/log.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
+import { outgoingLimits } from './contract/outgoing.ts';
 import { paths as devicePaths } from './contract/paths.ts';
+import { ports } from './contract/ports.ts';
 import { startAuthHttpServer } from './dovecot-auth/http-server.ts';
 import { startSaslServer } from './dovecot-auth/server.ts';
 import type { Authenticate } from './dovecot-auth/session.ts';
@@ -37,6 +39,10 @@ import { createMailFilter, type MailFilter } from './filter/message-filter.ts';
 import { startMilterServer } from './milter/server.ts';
 import { createGateway, gatewayUrl } from './push/gateway.ts';
 import { createNotifier } from './push/notifier.ts';
+import { createDelivery } from './transport/deliver.ts';
+import { createHttpsDelivery } from './transport/https-delivery.ts';
+import { createResolver } from './transport/resolver.ts';
+import { startTransportServer } from './transport/server.ts';
 
 type RelayPaths = { readonly [Name in keyof typeof devicePaths]: string };
 
@@ -58,6 +64,10 @@ export interface Relay extends AsyncDisposable {
 /** Messages being filtered, all together: a quarter of the memory, and at least two of the largest. */
 const filterMemoryShare = 0.25;
 const maxFilterBytes = 512 * 1024 * 1024;
+
+/** Messages on their way to others, each held until its last recipient has an answer. */
+const transportMemoryShare = 0.125;
+const maxTransportBytes = 256 * 1024 * 1024;
 
 /** One of libuv's four threads stays free for files. */
 const maxHashConcurrency = 3;
@@ -147,12 +157,22 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
     });
   };
 
-  const budget = new ByteBudget(
-    Math.max(
-      2 * config.mail.maxMessageBytes,
-      Math.min(maxFilterBytes, Math.floor(totalmem() * filterMemoryShare)),
-    ),
-  );
+  const { maxMessageBytes } = config.mail;
+  const budgetOf = (share: number, maxBytes: number) =>
+    new ByteBudget(Math.max(2 * maxMessageBytes, Math.min(maxBytes, Math.floor(totalmem() * share))));
+
+  const outgoing = outgoingLimits(totalmem());
+  const deliver = createDelivery({
+    ownDomain: () => config.domain,
+    resolver: createResolver({ address: '127.0.0.1', port: ports.dns }),
+    https: stack.use(createHttpsDelivery({ maxPerHost: outgoing.maxPerDomain })),
+    smtp: {},
+    clock,
+    random: Math.random,
+    log: log.child('transport'),
+    perDomain: { maxActive: outgoing.maxPerDomain, maxWaiting: outgoing.maxWaitingPerDomain },
+    onTlsSession: () => {},
+  });
   const started = await Promise.all([
     startMilterServer({
       path: paths.milterSocket,
@@ -161,11 +181,19 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
         recipient: (...args) => filter.recipient(...args),
         message: (...args) => filter.message(...args),
       },
-      budget,
-      maxMessageBytes: config.mail.maxMessageBytes,
+      budget: budgetOf(filterMemoryShare, maxFilterBytes),
+      maxMessageBytes,
       maxRecipients: config.mail.maxRecipients,
       signal: stop.signal,
       log: log.child('milter'),
+    }),
+    startTransportServer({
+      path: paths.transportSocket,
+      deliver,
+      budget: budgetOf(transportMemoryShare, maxTransportBytes),
+      maxMessageBytes,
+      maxRecipients: outgoing.maxRecipients,
+      log: log.child('transport'),
     }),
     startSaslServer({ socketPath: paths.saslSocket, authenticate, log: log.child('sasl') }),
     startAuthHttpServer({

@@ -78,6 +78,7 @@ export function createMxDelivHandler(options: MxDelivOptions): MxDelivHandler {
   const fail = (response: ServerResponse, error: unknown): void => {
     if (error instanceof TooLargeError) answer(response, 413, texts.tooLarge, 'close');
     else if (error instanceof ProtocolError) answer(response, 400, texts.brokenLines, 'close');
+    else if (response.destroyed) log.debug('peer-left');
     else {
       // Told to nobody but us: which of our parts failed is not the peer's business.
       const stage = error instanceof SmtpSessionError ? error.stage : undefined;

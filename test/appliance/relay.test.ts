@@ -33,6 +33,7 @@ beforeEach(async () => {
     data: directory,
     accountsDatabase: join(directory, 'data/accounts.sqlite'),
     milterSocket: join(directory, 'milter.sock'),
+    transportSocket: join(directory, 'transport.sock'),
     saslSocket: join(directory, 'sasl.sock'),
     accountsSocket: join(directory, 'accounts.sock'),
     authSocket: join(directory, 'auth.sock'),

@@ -19,13 +19,15 @@ export const hasPostfix = process.getuid?.() === 0 && existsSync(`${root}${maste
 
 export interface PostfixOptions {
   readonly domain: string;
-  /** Where Postfix delivers everything: a port on loopback. */
-  readonly relayPort: number;
+  /** Where Postfix delivers everything: a port on loopback, or LMTP on `transportPath`. */
+  readonly relayPort: number | 'transport';
 }
 
 export interface Postfix extends AsyncDisposable {
   /** The unix socket to listen on, before mail comes; Postfix must be allowed to connect to it. */
   readonly milterPath: string;
+  /** The unix socket that mail to others goes to, where `relayPort` says so. */
+  readonly transportPath: string;
   /** Where other servers deliver. */
   readonly incomingPort: number;
   /** Where users hand in; `XCLIENT LOGIN=` stands in for their signing in. */
@@ -64,6 +66,7 @@ export async function startPostfix({ domain, relayPort }: PostfixOptions): Promi
   const child = spawn(command, words, { stdio: 'ignore' });
   const postfix: Postfix = {
     milterPath: join(directory, 'run/milter.sock'),
+    transportPath: join(directory, 'run/transport.sock'),
     incomingPort,
     submissionPort,
     log: () => readFile(join(directory, 'log'), 'utf8').catch(() => ''),
@@ -96,7 +99,12 @@ export async function openSmtp(port: number, login?: string): Promise<SmtpClient
   return smtp;
 }
 
-function mainCf(options: { domain: string; relayPort: number; inside: string; milter: string }): string {
+function mainCf(options: {
+  domain: string;
+  relayPort: number | 'transport';
+  inside: string;
+  milter: string;
+}): string {
   const { domain, relayPort, inside, milter } = options;
   return `compatibility_level = 3.6
 queue_directory = ${inside}/queue
@@ -111,7 +119,13 @@ myhostname = ${domain}
 mydomain = ${domain}
 myorigin = ${domain}
 mydestination =
-relayhost = [127.0.0.1]:${relayPort}
+${
+  relayPort === 'transport'
+    ? `default_transport = remote:unix:${inside}/run/transport.sock
+remote_destination_recipient_limit = 50
+remote_destination_concurrency_limit = 20`
+    : `relayhost = [127.0.0.1]:${relayPort}`
+}
 inet_interfaces = loopback-only
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
@@ -159,6 +173,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+remote unix - - n - 20 lmtp
 error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
