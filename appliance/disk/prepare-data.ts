@@ -28,7 +28,7 @@ export interface DataOptions {
 }
 
 /** No access times and no more commits than needed spare SD cards; nothing on DATA is ever executed. */
-const mountOptions = ['noatime', 'nodev', 'nosuid', 'noexec', 'errors=remount-ro'] as const;
+export const dataMountOptions = ['noatime', 'nodev', 'nosuid', 'noexec', 'errors=remount-ro'] as const;
 /** Minutes for large disks on slow cards. */
 const toolTimeoutMs = 30 * 60_000;
 /** Filesystem smaller than its partition by more than this: the disk has grown. */
@@ -94,7 +94,7 @@ async function prepare(partition: BlockPartition, options: DataOptions): Promise
     if (check === 'repaired') notes.push('The disk had errors, which were repaired');
   }
   if (!isWhole) notes.push('The whole disk will be used from the next start on');
-  await mount({ device: partition.device, path, type: 'ext4', options: mountOptions }, signal);
+  await mount({ device: partition.device, path, type: 'ext4', options: dataMountOptions }, signal);
   await growFilesystem(partition, begin.filesystemBytes, log, signal);
   return { kind: 'ready', notes };
 }
@@ -136,13 +136,14 @@ async function applyTable(
   return isSame || writeTable(partition, next, signal);
 }
 
+/**
+ * For mke2fs(8). -m 1: root needs little room of its own; -i 8192: a maildir is many small files. The inode
+ * tables are zeroed lazily, or a first boot from a large card would take minutes.
+ */
+export const dataFormatArguments = ['-t', 'ext4', '-q', '-F', '-L', 'DATA', '-m', '1', '-i', '8192'] as const;
+
 async function format(device: string, signal: AbortSignal): Promise<void> {
-  // -m 1: root needs little room of its own; -i 8192: a maildir is many small files. The inode tables are
-  // zeroed lazily, or a first boot from a large card would take minutes.
-  await runCommand([tools.mke2fs, '-t', 'ext4', '-q', '-F', '-L', 'DATA', '-m', '1', '-i', '8192', device], {
-    signal,
-    timeoutMs: toolTimeoutMs,
-  });
+  await runCommand([tools.mke2fs, ...dataFormatArguments, device], { signal, timeoutMs: toolTimeoutMs });
 }
 
 /**

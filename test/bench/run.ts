@@ -10,11 +10,14 @@ import { installPackages, isRoot, missingPackages, searchPath } from '../debian-
 import { type Bench, renderReport } from './bench.ts';
 import { bootBench } from './boot.ts';
 import { buildBench } from './build.ts';
+import { flashBench } from './flash.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench } from './memory.ts';
 import { milterBench } from './milter.ts';
 import { muxBench } from './mux.ts';
+import { sizesBench } from './sizes.ts';
 import { squashfsBench } from './squashfs.ts';
+import { writesBench } from './writes.ts';
 
 const benches: readonly Bench[] = [
   squashfsBench,
@@ -24,6 +27,9 @@ const benches: readonly Bench[] = [
   latencyBench,
   bootBench,
   buildBench,
+  flashBench,
+  sizesBench,
+  writesBench,
 ];
 
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
