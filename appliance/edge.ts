@@ -25,6 +25,7 @@ import { createHttpsServer } from './http/https-server.ts';
 import { connectionLimits, limitBody } from './http/limits.ts';
 import { createPlainServer } from './http/plain-server.ts';
 import { createTlsAlpnServer, tlsAlpnProtocol } from './http/tls-alpn-server.ts';
+import { maxRequestHeaderBytes } from './mxdeliv/envelope.ts';
 import { createMxDelivHandler } from './mxdeliv/handler.ts';
 import { hostnameOf } from './render/locals.ts';
 import { askSupervisor } from './supervise/control-client.ts';
@@ -109,6 +110,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
         else pages(request, response);
       },
       maxConnections: limits.https,
+      maxHeaderBytes: maxRequestHeaderBytes(config.mail.maxRecipients),
       log: log.child('https'),
     }),
   );

@@ -24,6 +24,8 @@ export interface HttpsServerOptions {
   /** Key and certificate chain, PEM. */
   readonly credentials: string;
   readonly handle: RequestListener;
+  /** Of a request. */
+  readonly maxHeaderBytes: number;
   readonly log: Log;
   /** A client whose request headers are not there after so long gets 408. */
   readonly headersTimeoutMs?: number;
@@ -67,7 +69,6 @@ const handshakeTimeoutMs = 10_000;
 const keepAliveTimeoutMs = 30_000;
 /** A connection on which nothing moves at all; longer than the filter may take for a message. */
 const idleTimeoutMs = 180_000;
-const maxHeaderBytes = 16 * 1024;
 
 /** An HTTPS server that listens nowhere. Disposed, it drops its connections. */
 export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
@@ -76,7 +77,7 @@ export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
     {
       ...serverContext(options.credentials),
       handshakeTimeout: handshakeTimeoutMs,
-      maxHeaderSize: maxHeaderBytes,
+      maxHeaderSize: options.maxHeaderBytes,
       headersTimeout: headersTimeoutMs,
       requestTimeout: requestTimeoutMs,
       connectionsCheckingInterval: Math.min(5000, headersTimeoutMs),

@@ -41,6 +41,7 @@ async function enter(accept: HttpsServer['accept']): Promise<number> {
 async function start(options: Partial<HttpsServerOptions> = {}): Promise<number> {
   const server = createHttpsServer({
     credentials,
+    maxHeaderBytes: 16_384,
     handle: (request, response) => response.end(request.socket.remoteAddress),
     log: silentLog,
     ...options,
