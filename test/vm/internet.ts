@@ -13,6 +13,7 @@ import { parseDomain } from '../../appliance/contract/domain.ts';
 import { wantedRecords } from '../../appliance/contract/dns-records.ts';
 import { dkimPublicKey } from '../../appliance/dns/dkim-key.ts';
 import { zoneFile } from '../../appliance/dns/zone-text.ts';
+import { updateKey } from '../fakes/dns/authoritative.ts';
 import { waitUntil } from './relay-namespace.ts';
 
 /** A relay of this internet: `domain` is a name directly below `example`. */
@@ -117,19 +118,15 @@ export class Internet implements AsyncDisposable {
     for (const stream of [this.#server.stdout, this.#server.stderr]) {
       stream?.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
     }
-    const ask = (zone: string) =>
-      run(
-        'ip',
-        'netns',
-        'exec',
-        this.netns,
-        'dig',
-        `@${nameServerAddress}`,
-        '+short',
-        '+dnssec',
-        zone,
-        'SOA',
-      );
+    const dig = ['netns', 'exec', this.netns, 'dig', `@${nameServerAddress}`, '+short', '+dnssec'];
+    const ask = (zone: string) => {
+      try {
+        return run('ip', ...dig, zone, 'SOA');
+      } catch {
+        // Nobody listens there yet.
+        return '';
+      }
+    };
     await waitUntil(
       () => ['.', ...relayZones].every((zone) => ask(zone).includes('SOA 13')),
       20_000,
@@ -183,6 +180,14 @@ log:
     any: warning
 database:
   storage: "${directory}"
+key:
+  - id: ${updateKey.name}
+    algorithm: hmac-sha256
+    secret: ${updateKey.secret}
+acl:
+  - id: update
+    key: ${updateKey.name}
+    action: update
 policy:
   - id: one-key
     single-type-signing: on
@@ -193,6 +198,7 @@ template:
     dnssec-signing: on
     dnssec-policy: one-key
     zonefile-sync: -1
+    acl: update
     zonefile-load: difference
 zone:
 ${blocks.join('')}`;
