@@ -69,6 +69,9 @@ const maxFilterBytes = 512 * 1024 * 1024;
 const transportMemoryShare = 0.125;
 const maxTransportBytes = 256 * 1024 * 1024;
 
+/** What Postfix and the filter add on the way: Received, signatures, the headers of a bounce. */
+const maxAddedBytes = 64 * 1024;
+
 /** One of libuv's four threads stays free for files. */
 const maxHashConcurrency = 3;
 /** At 15–100 ms each, the last in the queue still gets its answer within seconds. */
@@ -191,7 +194,7 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
       path: paths.transportSocket,
       deliver,
       budget: budgetOf(transportMemoryShare, maxTransportBytes),
-      maxMessageBytes,
+      maxMessageBytes: maxMessageBytes + maxAddedBytes,
       maxRecipients: outgoing.maxRecipients,
       log: log.child('transport'),
     }),
