@@ -100,9 +100,7 @@ describe('a build', () => {
   test('of a lock with --offline and an empty cache names what is missing', async () => {
     const files = { 'a.lock.json': JSON.stringify(lockFor(vmX86)) };
     const { code, stderr } = await attempt({ args: ['--offline', '--lock', 'a.lock.json'], files });
-    expect(stderr).toMatch(
-      /error: busybox-static\.deb, ca-certificates\.deb, chrony\.deb and \d+ more are not in the cache\n/,
-    );
+    expect(stderr).toMatch(/error: (\S+\.deb, ){2}\S+\.deb and \d+ more are not in the cache\n/);
     expect(code).toBe(1);
   });
 

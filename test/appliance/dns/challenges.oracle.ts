@@ -3,8 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { txtValue } from '../../../appliance/contract/dns-records.ts';
 import { createDnsChallenges, type DnsChallenges } from '../../../appliance/dns/challenges.ts';
 import { rfc2136 } from '../../../appliance/dns/providers/rfc2136.ts';
-import { hasProgram, updateKey } from '../../fakes/dns/authoritative.ts';
+import { exchange } from '../../../appliance/dns/exchange.ts';
+import { hasProgram, startBind, updateKey } from '../../fakes/dns/authoritative.ts';
 import { type SmallInternet, startSmallInternet } from '../../fakes/dns/internet.ts';
+import { testContext } from './providers/conformance.ts';
 
 const isComplete = hasProgram('knotd') && hasProgram('unbound');
 const real = AbortSignal.timeout(120_000);
@@ -67,3 +69,37 @@ describe.skipIf(!isComplete && process.env.CI === undefined)('createDnsChallenge
     expect(await internet.primary.truth(target, 'TXT')).toBeNull();
   });
 });
+
+describe.skipIf(!hasProgram('named') && process.env.CI === undefined)(
+  'createDnsChallenges, with BIND',
+  () => {
+    test('puts values beside one another, and takes each away alone', async () => {
+      const server = await startBind(['example.org']);
+      try {
+        // BIND itself is all the internet there is: the resolver, and the server of the zone.
+        const at = { address: server.address, port: server.port };
+        const credentials = {
+          RFC2136_NAMESERVER: `${at.address}:${at.port}`,
+          RFC2136_TSIG_KEY: updateKey.name,
+          RFC2136_TSIG_SECRET: updateKey.secret,
+        };
+        const there = createDnsChallenges({
+          provider: await rfc2136.create(credentials, testContext()),
+          lookup: { exchange, resolvers: [at], authoritativePort: at.port },
+          sleep: testContext().sleep,
+          now: () => performance.now(),
+        });
+        const name = '_acme-challenge.chat.example.org';
+        await there.present(name, 'one', real);
+        await there.present(name, 'two', real);
+        expect((await server.truth(name, 'TXT'))?.values).toEqual(['one', 'two'].map(txtValue));
+        await there.remove(name, 'one', real);
+        expect((await server.truth(name, 'TXT'))?.values).toEqual([txtValue('two')]);
+        await there.remove(name, 'two', real);
+        expect(await server.truth(name, 'TXT')).toBeNull();
+      } finally {
+        await server.close();
+      }
+    });
+  },
+);
