@@ -10,10 +10,12 @@ import { type DebianTools, installPackages, isRoot, missingPackages, searchPath 
 const tools: DebianTools = {
   'bind9-dnsutils': 'dig',
   bind9: 'named',
+  'bmap-tools': 'bmaptool',
   'busybox-static': 'busybox',
   chromium: 'chromium',
   chrony: 'chronyd',
   cpio: 'cpio',
+  'device-tree-compiler': 'dtc',
   dmsetup: 'dmsetup',
   dosfstools: 'fsck.fat',
   e2fsprogs: 'mke2fs',
