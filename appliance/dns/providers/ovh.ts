@@ -88,10 +88,15 @@ const minimumTtlSec = 60;
 /** What a TTL of 0 stands for: the zone's default. */
 const defaultTtlSec = 3600;
 const parallelReads = 4;
+const maxOffsetAgeSec = 600;
+/** Answers to anybody. */
+const timePath = '/auth/time';
 
 function createOvh(keys: OvhKeys, context: ProviderContext) {
-  // The signature is over the server's time; how far ours is off is asked once.
+  // The signature is over the server's time; how far ours is off is asked now and then, since ours may be set
+  // meanwhile.
   let clockOffsetSec: number | undefined;
+  let askedSec = 0;
   const signature = ({ method, url, body }: PreparedRequest, time: number) => {
     const text = [keys.secret, keys.consumer, method, url.href, body, time].join('+');
     return `$1$${createHash('sha1').update(text).digest('hex')}`;
@@ -103,7 +108,7 @@ function createOvh(keys: OvhKeys, context: ProviderContext) {
     context,
     secrets: [keys.secret, keys.consumer],
     headers(request) {
-      if (clockOffsetSec === undefined) return {};
+      if (clockOffsetSec === undefined || request.url.pathname.endsWith(timePath)) return {};
       const time = nowSec() + clockOffsetSec;
       return {
         'x-ovh-application': keys.application,
@@ -120,9 +125,10 @@ function createOvh(keys: OvhKeys, context: ProviderContext) {
     },
   });
   const request = async (method: string, path: string, options: HttpRequest) => {
-    if (clockOffsetSec === undefined) {
-      const answer = await api.request('GET', '/auth/time', { signal: options.signal });
-      clockOffsetSec = readAnswer(api, v.number(), answer) - nowSec();
+    if (clockOffsetSec === undefined || Math.abs(nowSec() - askedSec) > maxOffsetAgeSec) {
+      const answer = await api.request('GET', timePath, { signal: options.signal });
+      askedSec = nowSec();
+      clockOffsetSec = readAnswer(api, v.number(), answer) - askedSec;
     }
     return api.request(method, path, options);
   };

@@ -109,6 +109,8 @@ function createRfc2136(settings: Rfc2136Settings, context: Pick<ProviderContext,
   };
   const failed = (error: unknown): never => {
     if (!(error instanceof NoAnswerError)) throw error;
+    // It may have moved: a device asks for months.
+    resolved = undefined;
     throw new ProviderError('unavailable', `The primary name server: ${error.message}`, { cause: error });
   };
 

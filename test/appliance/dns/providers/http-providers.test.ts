@@ -237,6 +237,22 @@ describe('ovh', () => {
       await fake.close();
     }
   });
+
+  test('still signs rightly after the clock of the machine was set', async () => {
+    const fake = await startOvh({ application: 'app', secret, consumer: 'consumer' }, zones);
+    try {
+      let behindMs = 365 * 24 * 3_600_000;
+      const provider = await definitionOf('ovh').create(
+        { OVH_APPLICATION_KEY: 'app', OVH_APPLICATION_SECRET: secret, OVH_CONSUMER_KEY: 'consumer' },
+        { ...testContext(fake.baseUrl), clock: () => new Date(Date.now() - behindMs) },
+      );
+      await provider.findZone(zone, { signal });
+      behindMs = 0;
+      expect((await provider.findZone(zone, { signal })).name).toBe(zone);
+    } finally {
+      await fake.close();
+    }
+  });
 });
 
 describe('providerOfNameServers', () => {
