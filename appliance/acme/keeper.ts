@@ -6,43 +6,30 @@
  * clients that remember a key survive a renewal. A new one is made for the first certificate, when the
  * authority does not take the old one (a key known to be compromised), and when asked for.
  */
-import { readTextIfPresent } from '../base/atomic-file.ts';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { certificateNames, certificateSource } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
-import type { Problem } from '../contract/status.ts';
-import { type Challenges, possibleChallenges } from './challenges.ts';
-import { type CertificateFacts, covers, privateKeyPem, readCertificate, refusalOf } from './credentials.ts';
+import type { Challenges } from './challenges.ts';
+import { privateKeyPem, readCertificate, refusalOf } from './credentials.ts';
 import { explain, type Explanation, plainTime } from './explain.ts';
-import {
-  type Account,
-  ensureAccount,
-  type History,
-  makeKey,
-  readAccount,
-  readHistory,
-  writeAccount,
-  writeHistory,
-} from './history.ts';
-import { type ChallengeType, identifierOf } from './identifier.ts';
-import { install, type InstallPaths, saveWaiting, waitingPath } from './install.ts';
+import { ensureAccount, makeKey, readAccount, readHistory, writeAccount, writeHistory } from './history.ts';
+import { install, type InstallPaths, saveWaiting } from './install.ts';
 import { runOrder } from './order-process.ts';
-import type { OrderFailure, OrderOutcome, OrderRequest } from './order-protocol.ts';
+import type { OrderFailure, OrderOutcome } from './order-protocol.ts';
+import { orderRequest } from './order-request.ts';
 import {
   afterFailure,
   afterInstall,
   afterIssue,
+  type FailureInput,
   namesToOrder,
   type OrderReason,
-  type PlanInput,
   planNext,
-  renewalAfter,
-  renewalCheckMs,
 } from './plan.ts';
-import { createLookUp, findExtraNames, type LookUp, type LookUpAddresses } from './preflight.ts';
-import { fetchRenewalInfo } from './renewal-info.ts';
+import { createLookUp, type LookUpAddresses } from './preflight.ts';
+import { type CertificateStatus, type Failure, type StatusInput, statusOf } from './status.ts';
+import { createWatch, type Situation, type Watch } from './watch.ts';
 
 export interface CertificateKeeperOptions {
   readonly config: Pick<Config, 'domain' | 'tls'>;
@@ -61,32 +48,8 @@ export interface CertificateKeeperOptions {
   readonly lookUp?: LookUpAddresses;
 }
 
-export type CertificateState =
-  /** The relay signs for itself, and is meant to. */
-  | 'self-signed'
-  /** There is none from an authority yet. */
-  | 'missing'
-  /** One is being ordered or put to use. */
-  | 'working'
-  | 'valid'
-  | 'expired';
-
-export interface CertificateStatus {
-  readonly state: CertificateState;
-  readonly issuer?: string;
-  readonly names: readonly string[];
-  readonly notAfterMs?: number;
-  /** When something will be done next. */
-  readonly nextActionMs?: number;
-  readonly lastFailure?: Explanation & { readonly atMs: number };
-  /** Of the account with the authority: what a CAA record may be bound to (RFC 8657). */
-  readonly accountUrl?: string;
-  /** What the operator should mend, for console and status page. */
-  readonly problems: readonly Problem[];
-}
-
 export interface CertificateKeeper {
-  /** Works until `signal` fires; never rejects for a reason but that. */
+  /** Works until `signal` fires; never rejects. */
   run(signal: AbortSignal): Promise<void>;
   status(): CertificateStatus;
   /** Orders now, whatever the plan says; `newKey` for a key that may be known to others. */
@@ -98,49 +61,32 @@ export interface CertificateKeeper {
 /** No longer than this without a look: the clock may be set, and names come to lead here. */
 const maxSleepMs = 3_600_000;
 /** Faults that use up nothing at the authority: pauses start short and double. */
-const firstOfflinePauseMs = 15_000;
-const maxOfflinePauseMs = 10 * 60_000;
+const firstPassingPauseMs = 15_000;
+const maxPassingPauseMs = 10 * 60_000;
 
 export function createCertificateKeeper(options: CertificateKeeperOptions): CertificateKeeper {
   return new Keeper(options);
-}
-
-/** What is known at one moment. */
-interface Situation {
-  readonly plan: PlanInput;
-  readonly account: Account | undefined;
-  readonly currentPem: string;
-  readonly waitingPem: string | undefined;
-  readonly domainLookUp: LookUp | undefined;
 }
 
 class Keeper implements CertificateKeeper {
   readonly #options: CertificateKeeperOptions;
   readonly #clock: Clock;
   readonly #random: () => number;
-  readonly #lookUp: LookUpAddresses;
-  readonly #names: readonly [string, ...string[]];
-  readonly #source: 'acme' | 'self-signed';
+  readonly #watch: Watch;
   #status: CertificateStatus = { state: 'missing', names: [], problems: [] };
   #wake = new AbortController();
   #isAsked = false;
   #wantsNewKey = false;
-  #checkRenewalMs = 0;
-  /** Orders and installations that came to nothing without anybody's fault, in a row. */
-  #offline = 0;
-  #offlineUntilMs = 0;
-  #offlineFailure: (Explanation & { readonly atMs: number }) | undefined;
+  /** Attempts that came to nothing without anybody's fault, in a row. */
+  #passingFailures = 0;
+  #passingFailure: (Failure & { readonly untilMs: number }) | undefined;
 
   constructor(options: CertificateKeeperOptions) {
-    const { config } = options;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
-    this.#lookUp = options.lookUp ?? createLookUp();
-    const [name, ...extras] = certificateNames(config.domain);
-    if (name === undefined) throw new RangeError('A domain without a name');
-    this.#names = [name, ...extras];
-    this.#source = certificateSource(config);
+    const lookUp = options.lookUp ?? createLookUp();
+    this.#watch = createWatch({ ...options, lookUp, clock: this.#clock, random: this.#random });
   }
 
   status(): CertificateStatus {
@@ -154,7 +100,7 @@ class Keeper implements CertificateKeeper {
   }
 
   wake(): void {
-    this.#offlineUntilMs = 0;
+    if (this.#passingFailure !== undefined) this.#passingFailure = { ...this.#passingFailure, untilMs: 0 };
     this.#wake.abort();
   }
 
@@ -168,7 +114,7 @@ class Keeper implements CertificateKeeper {
         if (signal.aborted) return;
         // DATA is full or failing: that is not for us to mend, and may pass.
         this.#options.log.error('certificate', { error: messageOf(error) });
-        untilMs = this.#clock.wallMs() + this.#offlinePauseMs();
+        untilMs = this.#clock.wallMs() + this.#passingPauseMs();
       }
       const sleepMs = Math.min(Math.max(untilMs - this.#clock.wallMs(), 0), maxSleepMs);
       await this.#clock.sleep(sleepMs, AbortSignal.any([signal, this.#wake.signal])).catch(() => {});
@@ -177,140 +123,69 @@ class Keeper implements CertificateKeeper {
 
   /** Does what is due, and returns when to look again. */
   async #step(signal: AbortSignal): Promise<number> {
-    const situation = await this.#look(signal);
+    const situation = await this.#watch.look(signal);
+    const { nowMs, current } = situation.plan;
     const plan = planNext(situation.plan);
     if (plan.kind === 'idle') {
-      this.#report(situation, undefined);
+      this.#report({ situation });
       return Number.MAX_SAFE_INTEGER;
     }
     if (plan.kind === 'install') {
       await this.#install(situation, signal);
       return this.#clock.wallMs();
     }
-    const asked = this.#isAsked;
-    if (plan.kind === 'order' || asked) {
-      const { nowMs } = situation.plan;
-      if (!asked && this.#offlineUntilMs > nowMs) {
-        this.#report(situation, this.#offlineUntilMs);
-        return this.#offlineUntilMs;
+    if (plan.kind === 'order' || this.#isAsked) {
+      const isAsked = this.#isAsked;
+      const restsUntilMs = this.#passingFailure?.untilMs ?? 0;
+      if (!isAsked && restsUntilMs > nowMs) {
+        this.#report({ situation, nextActionMs: restsUntilMs });
+        return restsUntilMs;
       }
-      const reason = plan.kind === 'order' && !asked ? plan.reason : 'asked';
-      const replaces = plan.kind === 'order' ? plan.replaces : situation.plan.current?.renewalId;
-      await this.#order(situation, reason, replaces, signal);
+      const reason = plan.kind === 'order' && !isAsked ? plan.reason : 'asked';
+      const replaces = plan.kind === 'order' ? plan.replaces : current?.renewalId;
+      await this.#order(situation, { reason, replaces }, signal);
       this.#isAsked = false;
       return this.#clock.wallMs();
     }
-    this.#report(situation, plan.untilMs);
-    return this.#checkRenewalMs > situation.plan.nowMs
-      ? Math.min(plan.untilMs, this.#checkRenewalMs)
-      : plan.untilMs;
-  }
-
-  /** Reads everything, and asks the authority and the resolver where that is due. */
-  async #look(signal: AbortSignal): Promise<Situation> {
-    const { config, paths } = this.#options;
-    const [name, ...extras] = this.#names;
-    const { directory } = config.tls;
-    const nowMs = this.#clock.wallMs();
-    let history = await readHistory(paths.acme, `${directory} ${name}`);
-    const currentPem = (await readTextIfPresent(paths.tlsCredentials)) ?? '';
-    const current = readCertificate(currentPem);
-    let waitingPem = await readTextIfPresent(waitingPath(paths));
-    if (waitingPem !== undefined && refusalOf(waitingPem, name, nowMs) !== undefined) waitingPem = undefined;
-    const isIdle = this.#source === 'self-signed';
-    if (!isIdle && current !== undefined)
-      history = await this.#askForRenewal(current, history, nowMs, signal);
-    const lacks = extras.filter((extra) => current === undefined || !covers(current, extra));
-    const needsNames = !isIdle && config.domain.kind === 'name';
-    const domainLookUp = needsNames ? await this.#lookUp(name, signal) : undefined;
-    const kept = extras.filter((extra) => !lacks.includes(extra));
-    const extraNames =
-      domainLookUp === undefined
-        ? []
-        : config.tls.challenge === 'dns-01'
-          ? extras // Proven in the zone, wherever they lead.
-          : await findExtraNames(domainLookUp, extras, kept, this.#lookUp, signal);
-    return {
-      plan: {
-        source: this.#source,
-        directory,
-        name,
-        extraNames,
-        current,
-        waiting: waitingPem === undefined ? undefined : readCertificate(waitingPem),
-        history,
-        nowMs,
-      },
-      account: await readAccount(paths.acme, directory),
-      currentPem,
-      waitingPem,
-      domainLookUp,
-    };
-  }
-
-  /** The history with the authority's latest word on the certificate (RFC 9773 §4.2, §4.3). */
-  async #askForRenewal(
-    current: CertificateFacts,
-    history: History,
-    nowMs: number,
-    signal: AbortSignal,
-  ): Promise<History> {
-    const { config, paths, log } = this.#options;
-    const { renewalId, fingerprint, isOwn } = current;
-    if (isOwn || renewalId === undefined) return history;
-    const { issued } = history;
-    // Another authority knows nothing of it. Where it came from may be forgotten: then it does no harm to ask.
-    if (issued !== undefined && issued.fingerprint !== fingerprint) return history;
-    if (issued !== undefined && issued.directory !== config.tls.directory) return history;
-    // A clock that was set back must not keep us from asking.
-    if (this.#checkRenewalMs > nowMs && this.#checkRenewalMs < nowMs + 4 * renewalCheckMs) return history;
-    this.#checkRenewalMs = nowMs + renewalCheckMs;
-    try {
-      const info = await fetchRenewalInfo(config.tls.directory, renewalId, { nowMs, signal });
-      if (info === undefined) return history;
-      this.#checkRenewalMs = info.checkAfterMs;
-      const renewal = renewalAfter(info, fingerprint, history.renewal, this.#random());
-      if (JSON.stringify(renewal) === JSON.stringify(history.renewal)) return history;
-      log.info('renewal window', { start: plainTime(info.startMs), end: plainTime(info.endMs) });
-      const next = { ...history, renewal };
-      await writeHistory(paths.acme, next);
-      return next;
-    } catch (error) {
-      signal.throwIfAborted();
-      // What was known stays; without anything known the lifetime decides.
-      log.warn('renewal information', { error: messageOf(error) });
-      return history;
-    }
+    this.#report({ situation, nextActionMs: plan.untilMs });
+    const { nextCheckMs } = this.#watch;
+    return nextCheckMs > nowMs ? Math.min(plan.untilMs, nextCheckMs) : plan.untilMs;
   }
 
   async #order(
     situation: Situation,
-    reason: OrderReason,
-    replaces: string | undefined,
+    { reason, replaces }: { readonly reason: OrderReason; readonly replaces: string | undefined },
     signal: AbortSignal,
   ): Promise<void> {
-    const { config, paths, log, challenges } = this.#options;
-    const { plan, domainLookUp } = situation;
+    const { config, paths, log, challenges, orderProgram } = this.#options;
+    const { plan, domainLookUp, currentPem } = situation;
     const hasDns = challenges.dns !== undefined;
     // A name that leads nowhere is proven in the zone or not at all.
     if (domainLookUp?.kind === 'none' && !hasDns) {
-      return this.#fail({
+      return this.#pass({
         message: `${plan.name} has no address in the DNS yet`,
         fix: 'Publish the DNS records of the relay; "chatmail-build dns check" says which are missing',
       });
     }
-    this.#report(situation, undefined, 'working');
+    this.#report({ situation, isWorking: true });
     const names = namesToOrder(plan);
     log.info('ordering', { reason, names: names.join(' ') });
-    let account = await ensureAccount(paths.acme, config.tls.directory, config.tls.contact);
-    const present = plan.current?.isOwn === false ? privateKeyPem(situation.currentPem) : undefined;
-    const useNewKey = this.#wantsNewKey || plan.history.newKey;
-    const keyPem = useNewKey ? makeKey() : (present ?? makeKey());
-    const request = this.#request(situation, names, { account, keyPem, replaces });
+    let account = await ensureAccount(paths.acme, plan.directory, config.tls.contact);
+    const usesNewKey = this.#wantsNewKey || plan.history.newKey || plan.current?.isOwn !== false;
+    const keyPem = usesNewKey ? makeKey() : (privateKeyPem(currentPem) ?? makeKey());
     let outcome: OrderOutcome;
     try {
+      const request = orderRequest({
+        config,
+        history: plan.history,
+        names,
+        hasDns,
+        account,
+        keyPem,
+        replaces,
+      });
       outcome = await runOrder(request, {
-        program: this.#options.orderProgram,
+        program: orderProgram,
         challenges,
         onAccount: async (url) => {
           account = { ...account, url, contact: config.tls.contact };
@@ -321,18 +196,29 @@ class Keeper implements CertificateKeeper {
       });
     } catch (error) {
       signal.throwIfAborted();
-      return this.#fail({
+      return this.#pass({
         message: `The order came to no end: ${messageOf(error)}`,
         fix: 'Restart the relay; if it stays, report it with the text above',
       });
     }
     if (outcome.kind === 'failed') return this.#refused(situation, outcome.failure);
-    const pem = keyPem + outcome.chainPem.trimEnd() + '\n';
-    const refusal = refusalOf(pem, plan.name, this.#clock.wallMs());
+    return this.#keep(situation, keyPem, outcome);
+  }
+
+  /** Saves what was issued; the next step puts it to use. */
+  async #keep(
+    { plan }: Situation,
+    keyPem: string,
+    { chainPem, proven, leftOut }: Extract<OrderOutcome, { kind: 'issued' }>,
+  ): Promise<void> {
+    const { paths, log } = this.#options;
+    const pem = `${keyPem}${chainPem.trimEnd()}\n`;
+    const nowMs = this.#clock.wallMs();
     const issued = readCertificate(pem);
+    const refusal = refusalOf(pem, plan.name, nowMs);
     if (refusal !== undefined || issued === undefined) {
-      const isEarly = issued !== undefined && issued.notBeforeMs > this.#clock.wallMs();
-      return this.#burn(situation, {
+      const isEarly = issued !== undefined && issued.notBeforeMs > nowMs;
+      return this.#fail(plan.history.subject, {
         message: `The certificate authority gave a certificate that cannot be used: ${refusal ?? 'it cannot be read'}`,
         fix: isEarly
           ? 'Is the clock wrong? Let the relay reach its time servers (UDP port 123 outwards)'
@@ -342,90 +228,50 @@ class Keeper implements CertificateKeeper {
     // Before the history: what is issued must not be ordered again.
     await saveWaiting(pem, paths);
     this.#wantsNewKey = false;
-    this.#offline = 0;
-    this.#offlineFailure = undefined;
-    const { directory } = config.tls;
-    const leftOut = outcome.leftOut.flatMap(({ identifier }) =>
-      identifier === undefined ? [] : [identifier],
-    );
-    const { proven } = outcome;
-    const done = { fingerprint: issued.fingerprint, directory, proven, leftOut };
-    await writeHistory(paths.acme, afterIssue(plan.history, done, this.#clock.wallMs()));
+    this.#passingFailures = 0;
+    this.#passingFailure = undefined;
+    const done = {
+      fingerprint: issued.fingerprint,
+      directory: plan.directory,
+      proven,
+      leftOut: leftOut.flatMap(({ identifier }) => (identifier === undefined ? [] : [identifier])),
+    };
+    await writeHistory(paths.acme, afterIssue(plan.history, done, nowMs));
     log.info('issued', { until: plainTime(issued.notAfterMs), issuer: issued.issuer });
   }
 
-  #request(
-    { plan }: Situation,
-    names: readonly string[],
-    { account, keyPem, replaces }: { account: Account; keyPem: string; replaces: string | undefined },
-  ): OrderRequest {
-    const { config, challenges } = this.#options;
-    const { tls, domain } = config;
-    const hasDns = challenges.dns !== undefined;
-    const waysFor = (name: string): ChallengeType[] => {
-      const all = possibleChallenges(identifierOf(name).type, tls.challenge, hasDns);
-      const last = plan.history.proven[name];
-      // What worked before comes first.
-      return last !== undefined && all.includes(last)
-        ? [last, ...all.filter((way) => way !== last)]
-        : [...all];
-    };
-    return {
-      kind: 'order',
-      directoryUrl: tls.directory,
-      accountKeyPem: account.keyPem,
-      ...(account.url === undefined ? {} : { accountUrl: account.url }),
-      contact: tls.contact,
-      tellContact: account.url !== undefined && account.contact !== tls.contact,
-      names: names.map((name) => ({
-        identifier: { ...identifierOf(name) },
-        required: name === plan.name,
-        challenges: waysFor(name),
-      })),
-      // Let's Encrypt gives certificates for addresses with this profile only; others know none.
-      profile: tls.profile === '' && domain.kind === 'ip' ? 'shortlived' : tls.profile,
-      profileRequired: tls.profile !== '',
-      certificateKeyPem: keyPem,
-      ...(replaces === undefined ? {} : { replaces }),
-    };
-  }
-
-  async #refused(situation: Situation, failure: OrderFailure): Promise<void> {
-    const { plan, domainLookUp } = situation;
-    const context = {
+  async #refused({ plan, domainLookUp }: Situation, failure: OrderFailure): Promise<void> {
+    const explanation = explain(failure, {
       name: plan.name,
       directory: plan.directory,
       nowMs: this.#clock.wallMs(),
       addresses: domainLookUp?.kind === 'found' ? domainLookUp.addresses : [],
-    };
-    const explanation = explain(failure, context);
+    });
     // Nothing was tried: nothing is used up.
-    if (failure.kind === 'unreachable') return this.#fail(explanation);
+    if (failure.kind === 'unreachable') return this.#pass(explanation);
     const newKey = failure.code === 'badPublicKey' || failure.code === 'badCSR';
-    return this.#burn(situation, { ...explanation, retryAfterMs: failure.retryAfterMs, newKey });
+    return this.#fail(plan.history.subject, { ...explanation, retryAfterMs: failure.retryAfterMs, newKey });
   }
 
-  /** A failure that costs nothing to repeat, forgotten at a restart. */
-  #fail(explanation: Explanation): void {
+  /** A failure that costs nothing to repeat, and is forgotten at a restart. */
+  #pass(explanation: Explanation): void {
     const nowMs = this.#clock.wallMs();
-    this.#offlineUntilMs = nowMs + this.#offlinePauseMs();
-    this.#offlineFailure = { ...explanation, atMs: nowMs };
+    this.#passingFailure = { ...explanation, atMs: nowMs, untilMs: nowMs + this.#passingPauseMs() };
     this.#options.log.warn('no certificate', { reason: explanation.message });
   }
 
-  #offlinePauseMs(): number {
-    const plainMs = Math.min(firstOfflinePauseMs * 2 ** this.#offline, maxOfflinePauseMs);
-    this.#offline += 1;
+  #passingPauseMs(): number {
+    const plainMs = Math.min(firstPassingPauseMs * 2 ** this.#passingFailures, maxPassingPauseMs);
+    this.#passingFailures += 1;
     return Math.floor(plainMs * (1 + this.#random() / 4));
   }
 
   /** A failure that counts, remembered on DATA. */
-  async #burn(situation: Situation, failure: Parameters<typeof afterFailure>[1]): Promise<void> {
+  async #fail(subject: string, failure: FailureInput): Promise<void> {
     const { paths, log } = this.#options;
-    this.#offlineFailure = undefined;
-    this.#offline = 0;
+    this.#passingFailures = 0;
+    this.#passingFailure = undefined;
     log.error('no certificate', { reason: failure.message, fix: failure.fix });
-    const { subject } = situation.plan.history;
     const history = await readHistory(paths.acme, subject);
     await writeHistory(paths.acme, afterFailure(history, failure, this.#clock.wallMs(), this.#random()));
   }
@@ -434,54 +280,28 @@ class Keeper implements CertificateKeeper {
     const { paths, reload, ports, log } = this.#options;
     const { plan, waitingPem } = situation;
     if (waitingPem === undefined) return;
-    this.#report(situation, undefined, 'working');
+    this.#report({ situation, isWorking: true });
     const context = { paths, reload, ports, name: plan.name, clock: this.#clock, signal };
     const outcome = await install(waitingPem, context);
     if (outcome.kind === 'rolled-back') {
-      return this.#burn(situation, {
+      return this.#fail(plan.history.subject, {
         message: `The new certificate could not be put to use, the one before is in use again: ${outcome.reason}`,
         fix: 'Restart the relay; if it stays, report it with the text above',
       });
     }
-    this.#checkRenewalMs = 0;
+    this.#watch.forget();
     await writeHistory(paths.acme, afterInstall(plan.history));
     log.info('certificate in use', { until: plainTime(plan.waiting?.notAfterMs ?? 0) });
   }
 
-  #report({ plan, account }: Situation, nextActionMs: number | undefined, doing?: 'working'): void {
-    const { current, history, nowMs } = plan;
-    const lastFailure = this.#offlineFailure ?? history.lastFailure;
-    const state = doing ?? stateOf(plan);
-    const missing =
-      state === 'valid' ? this.#names.filter((name) => current !== undefined && !covers(current, name)) : [];
-    const problems: Problem[] = [];
-    if (lastFailure !== undefined) {
-      const until = nextActionMs === undefined ? '' : `. Next attempt: ${plainTime(nextActionMs)}`;
-      problems.push({ path: 'tls', message: lastFailure.message + until, fix: lastFailure.fix });
-    }
-    if (missing.length > 0) {
-      problems.push({
-        path: 'tls',
-        message: `The certificate is not for ${missing.join(' and ')}: ${missing.length === 1 ? 'that name does' : 'those names do'} not lead here`,
-        fix: 'Publish the DNS records of the relay with "chatmail-build dns push"; the relay notices by itself',
-      });
-    }
-    this.#status = {
-      state,
-      names: current?.names ?? [],
-      problems,
-      ...(current === undefined ? {} : { issuer: current.issuer, notAfterMs: current.notAfterMs }),
-      ...(nextActionMs === undefined || nextActionMs < nowMs ? {} : { nextActionMs }),
-      ...(lastFailure === undefined ? {} : { lastFailure }),
-      ...(account?.url === undefined ? {} : { accountUrl: account.url }),
-    };
+  #report(input: Omit<StatusInput, 'passingFailure'>): void {
+    const failure = this.#passingFailure;
+    const { message = '', fix = '', atMs = 0 } = failure ?? {};
+    this.#status = statusOf({
+      ...input,
+      passingFailure: failure === undefined ? undefined : { message, fix, atMs },
+    });
   }
-}
-
-function stateOf({ source, current, name, nowMs }: PlanInput): CertificateState {
-  if (source === 'self-signed') return 'self-signed';
-  if (current === undefined || current.isOwn || !covers(current, name)) return 'missing';
-  return current.notAfterMs <= nowMs ? 'expired' : 'valid';
 }
 
 /** The account's URL with the authority of the configuration, for CAA records; undefined before the first order. */

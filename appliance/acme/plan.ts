@@ -1,7 +1,7 @@
 /** What is to be done about the certificate, and when: from what is known, without doing it. */
 import { type CertificateFacts, covers } from './credentials.ts';
 import type { History } from './history.ts';
-import { defaultCheckMs, type RenewalWindow } from './renewal-info.ts';
+import type { RenewalWindow } from './renewal-info.ts';
 
 const minutes = 60_000;
 const hours = 60 * minutes;
@@ -214,6 +214,3 @@ export function afterInstall(history: History): History {
     ...(renewal === undefined ? {} : { renewal }),
   };
 }
-
-/** When there is no answer to act on, the authority is asked again after so long. */
-export const renewalCheckMs = defaultCheckMs;

@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeSelfSigned } from '../../appliance/boot/certificate.ts';
+import { type KeyAndCertificate, makeSelfSigned } from '../../appliance/boot/certificate.ts';
 import { parseDomain } from '../../appliance/contract/domain.ts';
 import { unpackDebianPackages } from '../builder/image/debian-files.ts';
 import { updateKey } from '../fakes/dns/authoritative.ts';
@@ -27,6 +27,8 @@ export interface PebbleOptions {
   /** For its files. */
   readonly directory: string;
   readonly nameServer: string;
+  /** Of its HTTPS; made when not given. */
+  readonly tls?: KeyAndCertificate;
   readonly env?: Readonly<Record<string, string>>;
   readonly certificateValiditySec?: number;
   readonly externalAccountBindingRequired?: boolean;
@@ -36,7 +38,8 @@ export async function startPebble(options: PebbleOptions): Promise<Pebble> {
   const { netns, address, port = 14_000, directory, nameServer } = options;
   const binary = join(await unpackDebianPackages(['pebble']), 'usr/bin/pebble');
   await mkdir(directory, { recursive: true });
-  const { keyPem, certificatePem } = await makeSelfSigned(parseDomain(address), Date.now());
+  const tls = options.tls ?? (await makeSelfSigned(parseDomain(address), Date.now()));
+  const { keyPem, certificatePem } = tls;
   const [certificate, privateKey, config] = ['cert.pem', 'key.pem', `config-${port}.json`].map((name) =>
     join(directory, name),
   );
