@@ -37,6 +37,7 @@ const tools: DebianTools = {
   sslscan: 'sslscan',
   syslinux: 'syslinux',
   unbound: 'unbound',
+  wpasupplicant: 'wpa_supplicant',
   'xz-utils': 'xz',
   'zbar-tools': 'zbarimg',
   zstd: 'zstd',

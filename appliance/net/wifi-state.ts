@@ -15,9 +15,8 @@ const events: readonly (readonly [RegExp, Trouble | 'start' | 'connected' | 'los
   [/CTRL-EVENT-CONNECTED /, 'connected'],
   [/CTRL-EVENT-SSID-TEMP-DISABLED .*reason=WRONG_KEY/, 'password'],
   [/pre-shared key may be incorrect/, 'password'],
-  // WPA3 (SAE) tells a wrong password by failing to confirm: status 15, challenge failure.
-  [/CTRL-EVENT-AUTH-REJECT .*auth_type=3 .*status_code=15\b/, 'password'],
-  [/SAE: Confirm mismatch/, 'password'],
+  // WPA3 (SAE): the second message confirms that both know the same password.
+  [/CTRL-EVENT-AUTH-REJECT .*auth_type=3 auth_transaction=2 /, 'password'],
   [/CTRL-EVENT-(?:AUTH|ASSOC)-REJECT /, 'refused'],
   [/rfkill: WLAN (?:soft|hard) blocked/, 'blocked'],
   [/CTRL-EVENT-DISCONNECTED /, 'lost'],
@@ -43,6 +42,7 @@ export function wifiProblem(ssid: string, lines: readonly string[], nowMs: numbe
   }
   const name = JSON.stringify(ssid);
   const of = (message: string, fix: string): Problem => ({ path: 'network.wifi', message, fix });
+  const isLong = searchesSinceMs !== undefined && nowMs - searchesSinceMs >= searchMs;
   switch (trouble) {
     case 'password':
       return of(
@@ -50,6 +50,8 @@ export function wifiProblem(ssid: string, lines: readonly string[], nowMs: numbe
         'Write the right one into chatmail.json on the card: "secrets": { "wifiPassword": "…" }',
       );
     case 'refused':
+      // Now and then a first attempt fails, of which nobody need know.
+      if (!isLong) return undefined;
       return of(
         `The Wi-Fi network ${name} refuses this device`,
         'Look at the access point: a list of allowed devices, or too many of them?',
@@ -57,12 +59,11 @@ export function wifiProblem(ssid: string, lines: readonly string[], nowMs: numbe
     case 'blocked':
       return of('Wi-Fi is switched off (rfkill)', 'Is there a switch on the device, or a key?');
     case undefined:
-      return searchesSinceMs === undefined || nowMs - searchesSinceMs < searchMs
-        ? undefined
-        : of(
-            `The Wi-Fi network ${name} is not found`,
-            'Is the name in network.wifi.ssid right, letter by letter, and the access point in reach? Does it use channels of another country than network.wifi.country?',
-          );
+      if (!isLong) return undefined;
+      return of(
+        `The Wi-Fi network ${name} is not found`,
+        'Is the name in network.wifi.ssid right, letter by letter, and the access point in reach? Does it use channels of another country than network.wifi.country?',
+      );
   }
 }
 

@@ -1,4 +1,5 @@
 /** What templates may use: the whole of it. */
+import { pbkdf2Sync } from 'node:crypto';
 import { totalmem, availableParallelism } from 'node:os';
 import type { Config } from '../contract/config.ts';
 import { isSelfSigned, mailDomain } from '../contract/domain.ts';
@@ -37,10 +38,10 @@ export interface WifiLocals {
   /** The bytes of the name in hexadecimal: whatever is in it, it ends no line and no quotes. */
   readonly ssidHex: string;
   readonly hidden: boolean;
-  /** As wpa_supplicant.conf(5) wants it: a passphrase in quotes, or 64 digits; undefined for open networks. */
-  readonly psk: string | undefined;
-  /** WPA3 works with a passphrase, not with the key made of it. */
-  readonly isPassphrase: boolean;
+  /** The key of WPA2 in hexadecimal; undefined for open networks. */
+  readonly pskHex: string | undefined;
+  /** The bytes of the passphrase, which WPA3 wants itself; undefined where only the key is known. */
+  readonly passphraseHex: string | undefined;
 }
 
 /** What was taken out of the seed and is on DATA. */
@@ -67,17 +68,22 @@ export function localNameOf({ domain, network }: Pick<Config, 'domain' | 'networ
   return first.replace(/^_/, '') || 'chatmail';
 }
 
+/** IEEE 802.11-2020 annex J.4.1: PBKDF2 with HMAC-SHA-1, 4096 rounds, the name as the salt. */
+function wpaKeyHex(ssid: string, passphrase: string): string {
+  return pbkdf2Sync(passphrase, ssid, 4096, 32, 'sha1').toString('hex');
+}
+
 function wifiLocals({ network: { wifi } }: Config, password: string | undefined): WifiLocals | undefined {
   if (wifi === undefined || (wifi.security === 'wpa' && password === undefined)) return undefined;
-  const key = wifi.security === 'open' ? undefined : password;
-  const isPassphrase = key !== undefined && key.length < 64;
+  const secret = wifi.security === 'open' ? undefined : password;
+  const isKey = secret === undefined || secret.length === 64;
   return {
     country: wifi.country,
     ssidHex: Buffer.from(wifi.ssid).toString('hex'),
     hidden: wifi.hidden,
-    // The last quote of the line ends it, so one within does no harm (wpa_config_parse_psk).
-    psk: isPassphrase ? `"${key}"` : key,
-    isPassphrase,
+    // Nothing in quotes: wpa_supplicant takes # for a comment after the second quote of a line.
+    pskHex: isKey ? secret : wpaKeyHex(wifi.ssid, secret),
+    passphraseHex: isKey ? undefined : Buffer.from(secret).toString('hex'),
   };
 }
 
