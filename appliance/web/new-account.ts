@@ -97,7 +97,14 @@ export function createNewAccountHandler(options: NewAccountOptions): NewAccountH
       if (request.method !== 'POST') {
         const state = await inviteTokens.check({ token, client }, signal);
         if (state.kind === 'refused') return refuse(state.reason);
-        return pageReply(pages, 200, pages.invitation(visit, invitationOf(visit, token, request)));
+        if (clientMakesAccount(config.domain, visit.isVouchedFor)) {
+          const uri = tokenInviteUri(config.domain, token);
+          return pageReply(pages, 200, pages.invitation(visit, { uri }));
+        }
+        // Clients cannot ask for an account, so the page does; and an account is not sent in the clear.
+        if ('encrypted' in request.socket) return pageReply(pages, 200, pages.invitation(visit, { token }));
+        const location = `https://${urlHost(config.domain)}/new?token=${encodeURIComponent(token)}`;
+        return { status: 302, type: types.text, body: `${location}\n`, headers: { location } };
       }
       const outcome = await inviteTokens.redeem({ token, client }, signal);
       if (outcome.kind === 'refused') return refuse(outcome.reason);
@@ -115,14 +122,6 @@ export function createNewAccountHandler(options: NewAccountOptions): NewAccountH
       return refuse('unavailable');
     }
   };
-}
-
-/** Where clients cannot ask for an account themselves, the page does. */
-function invitationOf({ config, isVouchedFor }: Visit, token: string, { socket }: IncomingMessage) {
-  if (clientMakesAccount(config.domain, isVouchedFor)) return { uri: tokenInviteUri(config.domain, token) };
-  // On port 80 only to look at: an account is not sent in the clear.
-  const action = 'encrypted' in socket ? '/new' : `https://${urlHost(config.domain)}/new`;
-  return { form: { action, token } };
 }
 
 function credentials({ config, isVouchedFor }: Visit, account: InviteAccount): Record<string, string> {

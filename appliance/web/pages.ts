@@ -28,7 +28,7 @@ export interface Pages {
   start(visit: Visit, uri: string | undefined): string;
   info(visit: Visit): string;
   privacy(visit: Visit): string;
-  /** For whom holds an invite token. Without `uri` the page has a button that makes the account. */
+  /** For whom holds an invite token. With `token` the page has a button that makes the account. */
   invitation(visit: Visit, invitation: InvitationLocals): string;
   problem(visit: Visit, problem: Section): string;
   readonly favicon: string;
@@ -39,7 +39,7 @@ export interface Pages {
 export interface InvitationLocals {
   readonly uri?: string;
   readonly account?: { readonly address: string; readonly password: string };
-  readonly form?: { readonly action: string; readonly token: string };
+  readonly token?: string;
 }
 
 /** Reads and compiles `www/` of the templates. @throws Error naming the template that cannot be compiled */
@@ -137,10 +137,10 @@ export async function loadPages(templatesDirectory: string): Promise<Pages> {
         texts[visit.language].info.label,
       ),
     privacy: (visit) => page('privacy', visit, privacyLocals(visit), texts[visit.language].privacy.label),
-    invitation(visit, { uri, account, form }) {
+    invitation(visit, { uri, account, token }) {
       const { title, lead, ready, readyText } = texts[visit.language].invitation;
       const heading = account === undefined ? title : ready;
-      const locals = { heading, lead: account === undefined ? lead : readyText, account, form };
+      const locals = { heading, lead: account === undefined ? lead : readyText, account, token };
       return page('invitation', visit, { ...locals, code: code(uri) }, heading);
     },
     problem: (visit, problem) => page('problem', visit, { problem, back: href('/', visit) }, problem.heading),

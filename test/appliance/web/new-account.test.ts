@@ -12,6 +12,7 @@ beforeEach(() => {
   Object.assign(web.state, {
     document: { domain: 'chat.example.org' },
     isVouchedFor: true,
+    isEncrypted: true,
     tokenState: { kind: 'valid' },
     nowMs: web.state.nowMs + 3_600_000,
   });
@@ -125,7 +126,6 @@ describe('/new with invite tokens', () => {
     web.state.isVouchedFor = false;
     const offer = await web.get(`/new?token=${token}&lang=en`);
     expect(offer.body).toContain(`<input type="hidden" name="token" value="${token}">`);
-    expect(offer.body).toContain('action="https://chat.example.org/new"');
     expect(offer.body).not.toContain('class="qr"');
     web.asked.length = 0;
     const made = await submit(`token=${token}&lang=en`);
@@ -135,6 +135,12 @@ describe('/new with invite tokens', () => {
     expect(made.body).toContain('href="dclogin:madebyrly@chat.example.org?p=made-by-the-relay-2222&amp;');
     expect(made.body).not.toContain(token);
     expect(web.asked).toEqual(asked('redeem'));
+  });
+
+  test('that button is not there in the clear, on port 80', async () => {
+    Object.assign(web.state, { isVouchedFor: false, isEncrypted: false });
+    const location = `https://chat.example.org/new?token=${token}`;
+    expect(await web.get(`/new?token=${token}`)).toMatchObject({ status: 302, headers: { location } });
   });
 
   test('a form that is not ours is not read', async () => {

@@ -15,6 +15,8 @@ export const loadTestPages = (): Promise<Pages> => loadPages(join(import.meta.di
 export interface WebState {
   document: ConfigDocument;
   isVouchedFor: boolean;
+  /** Whether requests seem to come over TLS. */
+  isEncrypted: boolean;
   isHealthy: () => Promise<boolean>;
   tokenState: InviteTokenState;
   nowMs: number;
@@ -44,6 +46,7 @@ export async function startWeb(pages: Pages, initial: Partial<WebState> = {}): P
   const state: WebState = {
     document: { domain: 'chat.example.org' },
     isVouchedFor: true,
+    isEncrypted: true,
     isHealthy: async () => true,
     tokenState: { kind: 'valid' },
     nowMs: 0,
@@ -70,7 +73,10 @@ export async function startWeb(pages: Pages, initial: Partial<WebState> = {}): P
     clock: { monotonicMs: () => state.nowMs },
     log: createLog('web', (line) => logged.push(line), 'debug'),
   });
-  const server = createServer(handler);
+  const server = createServer((request, response) => {
+    if (state.isEncrypted) Object.assign(request.socket, { encrypted: true });
+    handler(request, response);
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
