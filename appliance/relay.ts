@@ -22,6 +22,7 @@ import { messageOf } from './base/errors.ts';
 import { createLog, type Log } from './base/log.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
 import { outgoingLimits } from './contract/outgoing.ts';
+import { mailDomain } from './contract/domain.ts';
 import { paths as devicePaths } from './contract/paths.ts';
 import { ports } from './contract/ports.ts';
 import { startAuthHttpServer } from './dovecot-auth/http-server.ts';
@@ -35,13 +36,19 @@ import { replaceByEmptyFile } from './doveadm/files.ts';
 import { createExpiry } from './expiry/expiry.ts';
 import { startQuotaWarningServer } from './expiry/quota-warning-server.ts';
 import { txtResolver } from './filter/dkim-verify.ts';
+import { encodeHeaders } from './filter/message.ts';
 import { createMailFilter, type MailFilter } from './filter/message-filter.ts';
 import { startMilterServer } from './milter/server.ts';
 import { createGateway, gatewayUrl } from './push/gateway.ts';
 import { createNotifier } from './push/notifier.ts';
+import { openSessionCounter } from './tls-report/counter.ts';
+import { postReport } from './tls-report/post.ts';
+import { reportSender } from './tls-report/report.ts';
+import { createTlsReporter } from './tls-report/reporter.ts';
 import { createDelivery } from './transport/deliver.ts';
 import { createHttpsDelivery } from './transport/https-delivery.ts';
-import { createResolver } from './transport/resolver.ts';
+import { lookupElsewhere } from './transport/lookup.ts';
+import { createResolver, lookupTxt } from './transport/resolver.ts';
 import { startTransportServer } from './transport/server.ts';
 
 type RelayPaths = { readonly [Name in keyof typeof devicePaths]: string };
@@ -165,16 +172,40 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
     new ByteBudget(Math.max(2 * maxMessageBytes, Math.min(maxBytes, Math.floor(totalmem() * share))));
 
   const outgoing = outgoingLimits(totalmem());
+  const mailResolver = createResolver({ address: '127.0.0.1', port: ports.dns });
   const deliver = createDelivery({
     ownDomain: () => config.domain,
-    resolver: createResolver({ address: '127.0.0.1', port: ports.dns }),
+    resolver: mailResolver,
     https: stack.use(createHttpsDelivery({ maxPerHost: outgoing.maxPerDomain })),
     smtp: {},
     clock,
     random: Math.random,
     log: log.child('transport'),
     perDomain: { maxActive: outgoing.maxPerDomain, maxWaiting: outgoing.maxWaitingPerDomain },
-    onTlsSession: () => {},
+    onTlsSession: (session) => tlsReporter.record(session),
+  });
+  const tlsReporter = createTlsReporter({
+    counter: await openSessionCounter(paths.tlsReports),
+    // A report has to be signed, and an address has no place for the key.
+    reporter: () => {
+      const { domain } = config;
+      return domain.kind === 'ip' ? null : { domain: domain.name, contact: `postmaster@${domain.name}` };
+    },
+    resolveTxt: (name, signal) => lookupTxt(mailResolver, name, signal),
+    post: (url, gzip, signal) => postReport(url, gzip, { lookup: lookupElsewhere(mailResolver), signal }),
+    mail: async ({ headers, body }, to, signal) => {
+      const sender = reportSender(mailDomain(config.domain));
+      const signed = await filter.sign({ sender, recipients: [to], headers, body });
+      const bytes = Buffer.concat([encodeHeaders(signed), body]);
+      const [reply] = await deliver(
+        { sender, recipients: [to], body: [bytes], sizeBytes: bytes.length, toAnybody: true },
+        signal,
+      );
+      return reply?.code ?? 451;
+    },
+    clock,
+    random: Math.random,
+    log: log.child('tls-report'),
   });
   const started = await Promise.all([
     startMilterServer({
@@ -229,7 +260,7 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
   ]);
   for (const server of started) stack.use(server);
 
-  const daily = expiry.runDaily(stop.signal);
+  const daily = Promise.all([expiry.runDaily(stop.signal), tlsReporter.run(stop.signal)]);
   const running = stack.move();
   return {
     async reload() {

@@ -60,6 +60,8 @@ export const paths = {
   logs: '/data/log',
   mail: '/data/mail',
   accountsDatabase: '/data/relay/accounts.sqlite',
+  /** Sessions counted for reports to other domains (RFC 8460). */
+  tlsReports: '/data/relay/tls-reports.json',
   dkimKey: '/data/relay/dkim/key.pem',
   /** Of the Wi-Fi network, taken out of the seed; 0600 root. */
   wifiPassword: '/data/network/wifi-password',

@@ -13,7 +13,7 @@ import { parseAddress, parseFromField } from './address.ts';
 import { createDkimSigner } from './dkim-sign.ts';
 import { createDkimVerifier, type TxtResolver } from './dkim-verify.ts';
 import { judgeIncoming } from './incoming.ts';
-import { applyEdits, type MailDecision, type MailMessage, valuesOf } from './message.ts';
+import { applyEdits, type HeaderField, type MailDecision, type MailMessage, valuesOf } from './message.ts';
 import { judgeOutgoing } from './outgoing.ts';
 import { RateLimiter } from '../base/rate-limit.ts';
 import { replies } from './replies.ts';
@@ -56,6 +56,8 @@ export interface MailFilterCounts {
 export interface MailFilter extends MilterHandler {
   /** Judges a message of another server, and whether its author's domain signed it. */
   incoming(message: MailMessage, options: { readonly signal: AbortSignal }): Promise<MailDecision>;
+  /** The header fields of a message of our own, signatures above them where there is a key. */
+  sign(message: MailMessage): Promise<readonly HeaderField[]>;
   readonly counts: MailFilterCounts;
 }
 
@@ -145,6 +147,10 @@ export function createMailFilter({
   return {
     counts,
     incoming: async (message, options) => count('incoming', await incoming(message, options)),
+    sign: async (message) => {
+      const decision = await signed(message, { kind: 'accept', edits: [] });
+      return decision.kind === 'accept' ? applyEdits(message.headers, decision.edits) : message.headers;
+    },
 
     recipient: (transaction) => {
       // A message is counted at its first recipient; once refused, it stays so for the others.

@@ -6,8 +6,6 @@
  * No MTA-STS policy is fetched: a valid certificate for the name of the MX is asked for with or without one.
  * What a policy would add is which MX names are a domain's own, where DNS is not signed.
  */
-import type { LookupFunction } from 'node:net';
-import { isIPv6 } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type Domain, mailDomain } from '../contract/domain.ts';
@@ -15,6 +13,7 @@ import { isAccepted, replyOf, type SmtpReply } from '../smtp/reply.ts';
 import { usableRecords } from './dane.ts';
 import type { HttpsDelivery } from './https-delivery.ts';
 import { createLanes } from './lanes.ts';
+import { lookupKnown } from './lookup.ts';
 import type { Outcome } from './outcome.ts';
 import { RecentSet } from './recent-set.ts';
 import { DnsFailureError, type HostAddresses, lookupAddresses, type MailResolver } from './resolver.ts';
@@ -33,6 +32,8 @@ export interface OutgoingMessage {
   /** CRLF line ends, no dots added. */
   readonly body: readonly Buffer[];
   readonly sizeBytes: number;
+  /** Encrypted, whoever it is: for reports of what is wrong with certificates (RFC 8460 §3). */
+  readonly toAnybody?: boolean;
 }
 
 /** One SMTP session, for the reports of RFC 8460. */
@@ -43,6 +44,9 @@ export interface TlsSession {
   /** The TLSA records in force, as text; none where authorities were asked. */
   readonly tlsa: readonly string[];
   readonly result: TlsFailure | 'success';
+  /** Empty where no connection was made. */
+  readonly sendingIp: string;
+  readonly receivingIp: string;
 }
 
 export interface DeliveryOptions {
@@ -119,7 +123,11 @@ export function createDelivery(options: DeliveryOptions): Deliver {
         const outcome =
           way === 'HTTPS'
             ? await options.https.post(
-                { host: host.name, needsCertificate: host.needsCertificate, lookup: lookupOf(addresses) },
+                {
+                  host: host.name,
+                  needsCertificate: host.needsCertificate,
+                  lookup: lookupKnown(addresses.addresses),
+                },
                 message,
                 signal,
               )
@@ -164,20 +172,19 @@ export function createDelivery(options: DeliveryOptions): Deliver {
     message: OutgoingMessage,
     signal: AbortSignal,
   ): Promise<Outcome> => {
-    const report = (result: TlsFailure | 'success', tlsa: readonly string[]) =>
-      options.onTlsSession({ domain, host: host.name, tlsa, result });
-    const dane = await findTlsa(host, addresses, signal);
+    const seen = { domain, host: host.name, tlsa: [], sendingIp: '', receivingIp: '' };
+    const dane = message.toAnybody === true ? undefined : await findTlsa(host, addresses, signal);
     if (dane === 'unknown') {
       // RFC 7672 §2.1.1: no answer is no permission to do without.
-      report('dnssec-invalid', []);
+      options.onTlsSession({ ...seen, result: 'dnssec-invalid' });
       return { kind: 'unavailable', reason: 'The TLSA records could not be looked up' };
     }
     const records = usableRecords(dane?.values ?? []);
     const attempt: SmtpAttempt = await deliverOverSmtp(
       {
         host: host.name,
-        lookup: lookupOf(addresses),
-        needsCertificate: host.needsCertificate,
+        lookup: lookupKnown(addresses.addresses),
+        needsCertificate: host.needsCertificate && message.toAnybody !== true,
         // RFC 7672 §2.2: records that mean nothing ask for TLS alone, which is what we ask of everybody.
         ...(records.length === 0 ? {} : { dane: { records, names: [dane?.base ?? host.name, domain] } }),
         serverName: host.address === undefined ? (dane?.base ?? host.name) : undefined,
@@ -186,7 +193,13 @@ export function createDelivery(options: DeliveryOptions): Deliver {
       { ...options.smtp, localName: mailDomain(options.ownDomain()), wallMs: () => options.clock.wallMs() },
       signal,
     );
-    if (attempt.tls !== undefined) report(attempt.tls, records.length === 0 ? [] : (dane?.values ?? []));
+    if (attempt.tls !== undefined && message.toAnybody !== true) {
+      options.onTlsSession({
+        ...seen,
+        tlsa: records.length === 0 ? [] : (dane?.values ?? []),
+        ...attempt.tls,
+      });
+    }
     return attempt.outcome;
   };
 
@@ -232,16 +245,6 @@ export function createDelivery(options: DeliveryOptions): Deliver {
 function remember<Key, Value>(map: Map<Key, Value>, key: Key, value: Value): Value {
   map.set(key, value);
   return value;
-}
-
-/** Node's lookup, with addresses that are known. */
-function lookupOf({ addresses }: HostAddresses): LookupFunction {
-  const all = addresses.map((address) => ({ address, family: isIPv6(address) ? 6 : 4 }));
-  return (_, { all: wantsAll }, callback) => {
-    const [first] = all;
-    if (wantsAll === true) callback(null, all);
-    else callback(null, first?.address ?? '', first?.family ?? 4);
-  };
 }
 
 /** 421 would make Postfix end the session with us; what it means is "later". */

@@ -4,7 +4,8 @@
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { type Exchange, exchange as askServer, type NameServer, NoAnswerError } from '../dns/exchange.ts';
-import { emptyMessage, ednsRecord, classes, rcodeNames, rcodes } from '../dns/message.ts';
+import { classes, ednsRecord, emptyMessage, rcodeNames, rcodes } from '../dns/message.ts';
+import { tokenise } from '../dns/presentation.ts';
 
 export interface DnsAnswer {
   /** `no-name`: the name does not exist; `no-data`: it does, without records of this type. */
@@ -67,6 +68,20 @@ export function createResolver(server: NameServer, exchange: Exchange = askServe
       return { kind: reply.rcode === rcodes.nxDomain ? 'no-name' : 'no-data', values, owner, isSecure };
     },
   };
+}
+
+/** TXT records, each with its strings joined; none where there are none. @throws DnsFailureError */
+export async function lookupTxt(
+  resolver: MailResolver,
+  name: string,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const { values } = await resolver.query(name, 'TXT', signal);
+  return values.map((value) =>
+    tokenise(value)
+      .map(({ bytes }) => Buffer.from(bytes).toString('latin1'))
+      .join(''),
+  );
 }
 
 export interface HostAddresses {

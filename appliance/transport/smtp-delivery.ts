@@ -48,7 +48,11 @@ export interface SmtpDeliveryOptions {
 export interface SmtpAttempt {
   readonly outcome: Outcome;
   /** Undefined where the session did not come to the question. */
-  readonly tls?: TlsFailure | 'success';
+  readonly tls?: {
+    readonly result: TlsFailure | 'success';
+    readonly sendingIp: string;
+    readonly receivingIp: string;
+  };
 }
 
 export async function deliverOverSmtp(
@@ -68,16 +72,18 @@ export async function deliverOverSmtp(
       signal,
       timeoutMs,
     });
+    const { localAddress: sendingIp = '', remoteAddress: receivingIp = '' } = connection.socket;
+    const seen = (result: TlsFailure | 'success') => ({ result, sendingIp, receivingIp });
     if (!connection.extensions.has('STARTTLS')) {
       connection.quit();
-      return { outcome: unavailable('The server offers no STARTTLS'), tls: 'starttls-not-supported' };
+      return { outcome: unavailable('The server offers no STARTTLS'), tls: seen('starttls-not-supported') };
     }
     try {
       await secure(connection, target, options);
-      tls = 'success';
+      tls = seen('success');
     } catch (error) {
       signal.throwIfAborted();
-      return { outcome: unavailable(messageOf(error)), tls: failureOf(error) };
+      return { outcome: unavailable(messageOf(error)), tls: seen(failureOf(error)) };
     }
     const replies = await connection.send({
       sender: message.sender,

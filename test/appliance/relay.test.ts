@@ -33,6 +33,7 @@ beforeEach(async () => {
     data: directory,
     accountsDatabase: join(directory, 'data/accounts.sqlite'),
     milterSocket: join(directory, 'milter.sock'),
+    tlsReports: join(directory, 'tls-reports.json'),
     transportSocket: join(directory, 'transport.sock'),
     saslSocket: join(directory, 'sasl.sock'),
     accountsSocket: join(directory, 'accounts.sock'),

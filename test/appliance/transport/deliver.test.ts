@@ -34,7 +34,7 @@ const zone: MailZone = {
 
 interface Side {
   readonly other: OtherServer;
-  readonly sessions: TlsSession[];
+  readonly sessions: Omit<TlsSession, 'sendingIp' | 'receivingIp'>[];
   nowMs: number;
   readonly send: (recipients?: readonly string[], sender?: string, body?: string) => Promise<string[]>;
 }
@@ -57,7 +57,7 @@ async function side(
   };
   const https = createHttpsDelivery({ port: other.httpsPort, ...timeouts });
   opened.push(https);
-  const sessions: TlsSession[] = [];
+  const sessions: Omit<TlsSession, 'sendingIp' | 'receivingIp'>[] = [];
   const result: Side = {
     other,
     sessions,
@@ -80,7 +80,7 @@ async function side(
     random: () => 0,
     log: silentLog,
     perDomain: { maxActive: 2, maxWaiting: 1 },
-    onTlsSession: (session) => sessions.push(session),
+    onTlsSession: ({ domain, host, tlsa, result: end }) => sessions.push({ domain, host, tlsa, result: end }),
     isForbiddenAddress: () => false,
     ...options.overrides,
   });
