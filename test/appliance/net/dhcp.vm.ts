@@ -12,7 +12,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { tools } from '../../../appliance/base/tools.ts';
 import { parseConfig } from '../../../appliance/contract/config.ts';
 import { paths } from '../../../appliance/contract/paths.ts';
-import { dhcpClient, interfaceCommands } from '../../../appliance/net/plan.ts';
+import { dhcpClient, interfaceCommands, interfaceSysctls, planLinks } from '../../../appliance/net/plan.ts';
 
 const script = fileURLToPath(new URL('../../../templates/network/udhcpc.sh', import.meta.url));
 const canRun = process.getuid?.() === 0 && existsSync(tools.busybox) && existsSync('/usr/sbin/ip');
@@ -22,6 +22,10 @@ interface Cable {
   readonly directory: string;
   /** Runs a command in the device's namespace, with /run/network to itself. */
   device(...command: string[]): string;
+  /** A second cable, which the device takes for its Wi-Fi: wlan0 there, wlan0 at the server. */
+  addWifi(): void;
+  /** Sets the server's end of an interface up or down. */
+  setServer(name: string, state: 'up' | 'down'): void;
   /** Starts one that goes on. */
   spawn(where: 'device' | 'server', ...command: string[]): ChildProcess;
 }
@@ -64,6 +68,13 @@ async function makeCable(): Promise<Cable> {
   return {
     directory: temporary.path,
     device: (...command) => ip(...inside(names.device, command)),
+    setServer: (name, state) => void ip('-n', names.server, 'link', 'set', name, state),
+    addWifi: () => {
+      const peer = ['peer', 'name', 'wlan0', 'netns', names.device];
+      ip('-n', names.server, 'link', 'add', 'wlan0', 'type', 'veth', ...peer);
+      ip('-n', names.server, 'addr', 'add', '198.51.100.1/24', 'dev', 'wlan0');
+      ip('-n', names.server, 'link', 'set', 'wlan0', 'up');
+    },
     spawn: (where, ...command) => {
       const child = spawn('/usr/sbin/ip', inside(names[where], command), { stdio: 'ignore' });
       children.push(child);
@@ -72,23 +83,27 @@ async function makeCable(): Promise<Cable> {
   };
 }
 
-async function serve(cable: Cable, ...options: string[]): Promise<void> {
-  const file = join(cable.directory, 'udhcpd.conf');
+/** busybox udhcpd at the server's end of an interface. */
+async function serve(cable: Cable, where: 'eth0' | 'wlan0', ...options: string[]): Promise<void> {
+  const network = where === 'eth0' ? '192.0.2' : '198.51.100';
+  const file = join(cable.directory, `udhcpd-${where}.conf`);
+  const leases = join(cable.directory, `leases-${where}`);
   await writeFile(
     file,
     [
-      'start 192.0.2.50',
-      'end 192.0.2.60',
-      'interface eth0',
-      `lease_file ${cable.directory}/leases`,
+      `start ${network}.50`,
+      `end ${network}.59`,
+      `interface ${where}`,
+      `lease_file ${leases}`,
+      `pidfile ${cable.directory}/udhcpd-${where}.pid`,
       'option subnet 255.255.255.0',
-      'option router 192.0.2.1',
-      'option dns 192.0.2.53',
+      `option router ${network}.1`,
+      `option dns ${network}.53`,
       ...options,
       '',
     ].join('\n'),
   );
-  await writeFile(join(cable.directory, 'leases'), '');
+  await writeFile(leases, '');
   cable.spawn('server', tools.busybox, 'udhcpd', '-f', file);
 }
 
@@ -100,7 +115,7 @@ const cableLink = (network: ReturnType<typeof settings>) =>
 describe.skipIf(!canRun && process.env.CI === undefined)('The network of a device', () => {
   test('gets its address and default route by DHCP', async () => {
     const cable = await makeCable();
-    await serve(cable);
+    await serve(cable, 'eth0');
     const network = settings({});
     for (const command of interfaceCommands(cableLink(network))) cable.device(...command);
     const client = dhcpClient(cableLink(network), 'chat.example.org');
@@ -121,7 +136,7 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
 
   test('takes classless routes in place of the router (RFC 3442)', async () => {
     const cable = await makeCable();
-    await serve(cable, 'option staticroutes 198.51.100.0/24 192.0.2.2, 0.0.0.0/0 192.0.2.3');
+    await serve(cable, 'eth0', 'option staticroutes 198.51.100.0/24 192.0.2.2, 0.0.0.0/0 192.0.2.3');
     const network = settings({});
     for (const command of interfaceCommands(cableLink(network))) cable.device(...command);
     const client = dhcpClient(cableLink(network), 'chat.example.org');
@@ -144,6 +159,44 @@ describe.skipIf(!canRun && process.env.CI === undefined)('The network of a devic
     cable.device('ip', 'addr', 'add', '192.0.2.77/24', 'dev', 'eth0');
     cable.device('/usr/bin/env', 'interface=eth0', tools.busybox, 'sh', script, 'deconfig');
     expect(cable.device('ip', '-4', '-o', 'addr', 'show', 'dev', 'eth0')).not.toContain('192.0.2.77');
+  });
+
+  test('goes on over Wi-Fi while the cable is pulled, and comes back to it', async () => {
+    const cable = await makeCable();
+    cable.addWifi();
+    const network = settings({ wifi: { ssid: 'Home', country: 'DE' } });
+    const nic = (name: string, isWireless: boolean) => ({
+      name,
+      isWireless,
+      isEthernet: true,
+      isPhysical: true,
+      hasCarrier: true,
+    });
+    const interfaces = [nic('eth0', false), nic('wlan0', true)];
+    const links = planLinks(network, { interfaces, isSettled: true });
+    expect(links.map(({ name }) => name)).toEqual(['eth0', 'wlan0']);
+    await serve(cable, 'eth0');
+    await serve(cable, 'wlan0');
+    for (const link of links) {
+      for (const { path, value } of interfaceSysctls(link)) {
+        cable.device(tools.busybox, 'sh', '-c', `echo ${value} >/proc/sys/${path}`);
+      }
+      for (const command of interfaceCommands(link)) cable.device(...command);
+      const client = dhcpClient(link, 'chat.example.org');
+      if (client === undefined) throw new Error('no client');
+      const args = client.args.map((arg) => (arg === paths.dhcpScript ? script : arg));
+      const env = Object.entries(client.env ?? {}).map(([name, value]) => `${name}=${value}`);
+      cable.spawn('device', '/usr/bin/env', ...env, client.command, ...args);
+    }
+    const way = () => cable.device('ip', '-4', 'route', 'get', '203.0.113.9');
+    const lease = (name: string) => readFile(join(cable.directory, name), 'utf8').catch(() => '');
+    await expect.poll(() => lease('lease.eth0'), { timeout: 15_000 }).toContain('192.0.2.');
+    await expect.poll(() => lease('lease.wlan0'), { timeout: 15_000 }).toContain('198.51.100.');
+    expect(way()).toContain('via 192.0.2.1 dev eth0');
+    cable.setServer('eth0', 'down');
+    await expect.poll(way, { timeout: 5000 }).toContain('via 198.51.100.1 dev wlan0');
+    cable.setServer('eth0', 'up');
+    await expect.poll(way, { timeout: 5000 }).toContain('via 192.0.2.1 dev eth0');
   });
 
   test('stands on fixed addresses, with gateways outside the prefix', async () => {
