@@ -88,7 +88,8 @@ export const rpiArm64: Target = {
     'cdc_ether',
     'cdc_ncm',
     'r8152',
-    // Wi-Fi, with both makers' parts.
+    // Wi-Fi, with both makers' parts, and what takes the chip out of its reset (a Pi 3's, by a pin).
+    'reset-gpio',
     'brcmfmac',
     'brcmfmac-cyw',
     'brcmfmac-wcc',

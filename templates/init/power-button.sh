@@ -1,11 +1,12 @@
 #!/bin/sh
-# The power button, or a virtual machine's request to shut down (ACPI). Boards without one wait for nothing.
+# The power button: a PC's, a virtual machine's request to shut down (ACPI), or that of a board whose device
+# tree has one (Raspberry Pi 5). Boards without one wait for nothing.
 modprobe -q button
 modprobe -q evdev
 # Where devices.sh is loading the same modules just now, modprobe does not wait until they are ready; and
 # acpid opens only the devices that are there when it starts.
 has_button() {
-  sed -n '/^N: Name="Power Button"/,/^$/p' /proc/bus/input/devices 2>/dev/null | grep -q '^H:.*event'
+  sed -n '/^N: Name="\(Power Button\|gpio-keys\)"/,/^$/p' /proc/bus/input/devices 2>/dev/null | grep -q '^H:.*event'
 }
 tries=0
 until has_button; do

@@ -44,6 +44,8 @@ const busDevices = {
   ethernetPhy: 'mdio:01100000000011011000010010100010',
   vl805: 'pci:v00001106d00003483sv00001106sd00003483bc0Csc03i30',
   rp1: 'pci:v00001DE4d00000001sv00000000sd00000000bc02sc00i00',
+  /** What the kernel makes of `reset-gpios` (drivers/reset/core.c). */
+  resetPin: 'auxiliary:reset.gpio',
   wifi43430: 'sdio:c00v02D0dA9A6',
   wifi43455: 'sdio:c00v02D0dA9BF',
 } as const;
@@ -267,7 +269,10 @@ describe.skipIf(!hasDtc && !process.env['CI'])('device trees of the kernel for R
             if (mustBeEarly) expect(early(place), `${modalias} in kernel or initramfs`).toBe(true);
           }
         }
-        for (const device of devices) {
+        const hasResetPin = partsOf(compatible ?? '')
+          .flatMap((part) => [part, ...suppliersOf(part, all)])
+          .some(({ node }) => node.properties.has('reset-gpios'));
+        for (const device of [...devices, ...(hasResetPin ? (['resetPin'] as const) : [])]) {
           const place = placeOf(busDevices[device]);
           expect(place, `driver for ${device}`).toBeDefined();
           if (mustBeEarly) expect(early(place), `${device} in kernel or initramfs`).toBe(true);
