@@ -22,7 +22,7 @@ export interface OrderContext {
   readonly signal: AbortSignal;
 }
 
-type Acme = typeof Acme;
+type Acme = (typeof Acme)['default'];
 type Name = OrderRequest['names'][number];
 
 const userAgent = 'chatmail-build (acme-client)';
@@ -48,7 +48,8 @@ class OrderError extends Error {
 export async function orderCertificate(request: OrderRequest, context: OrderContext): Promise<OrderOutcome> {
   const attempts: OrderFailure[] = [];
   try {
-    const acme = await import('acme-client');
+    // By its default export: in the bundle a CommonJS module has no other.
+    const { default: acme } = await import('acme-client');
     const transport = takeOver(acme.axios, context.signal, userAgent);
     const directory = await readDirectory(request, context.signal);
     const client = await openAccount(acme, request, context);
