@@ -37,16 +37,22 @@ async function readBounded(path: string): Promise<string | undefined> {
  * its secrets are on DATA (boot/keys.ts): they are in neither file.
  */
 export async function putInForce(config: Config, paths: ConfigPaths): Promise<void> {
-  const text = `${JSON.stringify(toDocument({ ...config, secrets: {} }), undefined, 2)}\n`;
+  const text = configText(config);
   if ((await readTextIfPresent(paths.lastGoodConfig)) !== text) {
     await writeFileAtomic(paths.lastGoodConfig, text, { mode: 0o600 });
   }
-  for (const [path, gid] of [
-    [paths.config, groups.relay],
-    [paths.edgeConfig, groups.edge],
+  // Strangers meet edge: what it need not know it cannot lose.
+  const forEdge = { ...config, accounts: { ...config.accounts, tokens: [] } };
+  for (const [path, gid, content] of [
+    [paths.config, groups.relay, text],
+    [paths.edgeConfig, groups.edge, configText(forEdge)],
   ] as const) {
-    await writeFileAtomic(path, text, { mode: 0o640, owner: { uid: 0, gid }, flush: false });
+    await writeFileAtomic(path, content, { mode: 0o640, owner: { uid: 0, gid }, flush: false });
   }
+}
+
+function configText(config: Config): string {
+  return `${JSON.stringify(toDocument({ ...config, secrets: {} }), undefined, 2)}\n`;
 }
 
 /** Takes the secrets out of the seed, once they are on DATA. A failure is logged: the relay runs all the same. */

@@ -93,6 +93,18 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     });
   });
 
+  test('keeps invite tokens from the process that strangers meet', async () => {
+    await using there = await place();
+    const { paths } = there;
+    const accounts = { create: 'token', tokens: [{ token: 'for-two-friends' }] };
+    await putInForce(parseConfig({ domain: 'chat.example.org', accounts }), paths);
+    expect(JSON.parse(await readFile(paths.config, 'utf8')).accounts.tokens).toHaveLength(1);
+    expect(JSON.parse(await readFile(paths.edgeConfig, 'utf8')).accounts).toMatchObject({
+      create: 'token',
+      tokens: [],
+    });
+  });
+
   test('keeps credentials for DNS as long as a provider is named, and in one place', async () => {
     await using there = await place();
     const { paths } = there;
