@@ -1,5 +1,6 @@
 /** What is shown to the authority while it makes sure that the domain is ours, one responder a way of asking. */
 import { createSecureContext, type SecureContext } from 'node:tls';
+import type { DnsChallenges } from '../dns/challenges.ts';
 import { challengeServerName, makeChallengeCertificate } from './challenge-certificate.ts';
 import type { ChallengeType } from './identifier.ts';
 
@@ -29,17 +30,10 @@ export interface TlsAlpnChallenges {
   remove(challenge: PendingChallenge): void;
 }
 
-/** dns-01: changes the zone. appliance/dns/challenges.ts makes it from a provider's credentials. */
-export interface DnsChallenges {
-  /** Resolves when the value is to be seen in the DNS. */
-  present(name: string, value: string, signal: AbortSignal): Promise<void>;
-  remove(name: string, value: string, signal: AbortSignal): Promise<void>;
-}
-
 export interface Challenges {
   readonly http: HttpChallenges;
   readonly tlsAlpn: TlsAlpnChallenges;
-  /** Only where credentials for the DNS provider are on the device. */
+  /** dns-01: changes the zone; only where credentials for the DNS provider are on the device. */
   readonly dns?: DnsChallenges | undefined;
 }
 

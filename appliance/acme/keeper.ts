@@ -216,13 +216,11 @@ class Keeper implements CertificateKeeper {
     const nowMs = this.#clock.wallMs();
     const issued = readCertificate(pem);
     const refusal = refusalOf(pem, plan.name, nowMs);
-    if (refusal !== undefined || issued === undefined) {
-      const isEarly = issued !== undefined && issued.notBeforeMs > nowMs;
+    const isEarly = issued !== undefined && issued.notBeforeMs > nowMs;
+    if (issued === undefined || (refusal !== undefined && !isEarly)) {
       return this.#fail(plan.history.subject, {
         message: `The certificate authority gave a certificate that cannot be used: ${refusal ?? 'it cannot be read'}`,
-        fix: isEarly
-          ? 'Is the clock wrong? Let the relay reach its time servers (UDP port 123 outwards)'
-          : 'The relay tries again by itself; if it stays, choose another authority with tls.directory',
+        fix: 'The relay tries again by itself; if it stays, choose another authority with tls.directory',
       });
     }
     // Before the history: what is issued must not be ordered again.
@@ -238,6 +236,12 @@ class Keeper implements CertificateKeeper {
     };
     await writeHistory(paths.acme, afterIssue(plan.history, done, nowMs));
     log.info('issued', { until: plainTime(issued.notAfterMs), issuer: issued.issuer });
+    if (!isEarly) return;
+    // It stays where it is, and is put to use once the clock agrees.
+    await this.#fail(plan.history.subject, {
+      message: `The clock says ${plainTime(nowMs)}, and the new certificate is valid only from ${plainTime(issued.notBeforeMs)}`,
+      fix: 'Let the relay reach its time servers (UDP port 123 outwards)',
+    });
   }
 
   async #refused({ plan, domainLookUp }: Situation, failure: OrderFailure): Promise<void> {

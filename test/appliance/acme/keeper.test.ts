@@ -126,6 +126,27 @@ describe('createCertificateKeeper', () => {
     );
   });
 
+  test('keeps what was issued while the clock is behind, and puts it to use once it is right', async () => {
+    const orders = join(scratch, 'orders');
+    const fixture = new URL('../../fixtures/acme/authority.ts', import.meta.url).href;
+    const dates = { notBeforeMs: start + 10 * 60_000, notAfterMs: start + 80 * day };
+    const program = `import { appendFileSync } from 'node:fs';
+      import { makeTestAuthority } from ${JSON.stringify(fixture)};
+      process.on('message', ({ certificateKeyPem: keyPem }) => {
+        appendFileSync(${JSON.stringify(orders)}, 'x');
+        const leaf = { names: [${JSON.stringify(name)}], keyPem, ...${JSON.stringify(dates)} };
+        const chainPem = makeTestAuthority().issue(leaf).slice(keyPem.length);
+        process.send({ kind: 'issued', chainPem, proven: {}, leftOut: [] }, () => process.disconnect());
+      });`;
+    const { status } = await runFor(60_000, {}, found, program);
+    expect(status.lastFailure?.message).toContain('valid only from 2026-11-21 00:10 UTC');
+    const waiting = await readFile(join(paths.acme, 'relay.next.pem'), 'utf8');
+    const { status: after } = await runFor(20 * 60_000, {}, { kind: 'failed', reason: 'SERVFAIL' }, program);
+    expect(after).toMatchObject({ state: 'valid', names: [name] });
+    expect(await readFile(paths.tlsCredentials, 'utf8')).toBe(waiting);
+    expect(await readFile(orders, 'utf8')).toBe('x');
+  });
+
   test('makes a new key when the authority does not take the one there is', async () => {
     const pem = makeTestAuthority().issue({
       names: [name],
