@@ -46,7 +46,7 @@ export interface SmtpConnectOptions {
   readonly lookup?: LookupFunction;
   /** Ends the session whenever it fires; one signal for its whole life. */
   readonly signal: AbortSignal;
-  /** For the connection itself, and for each reply. Default 60,000. */
+  /** For each reply; the connection itself gets half of it. Default 60,000. */
   readonly timeoutMs?: number;
 }
 
@@ -104,7 +104,9 @@ export class SmtpConnection implements Disposable {
     const connection = new SmtpConnection(socket, options);
     try {
       connection.#listen(socket);
-      await connection.#within('connect', once(socket, 'connect', { signal: connection.#end.signal }));
+      // Where port 25 is closed on the way, nothing ever comes back.
+      const connected = once(socket, 'connect', { signal: connection.#end.signal });
+      await connection.#within('connect', connected, connection.#timeoutMs / 2);
       const greeting = await connection.#reply('connect');
       if (greeting.code !== 220) throw refusal('connect', 'The server greets with a refusal', greeting);
       await connection.#hello('connect');
@@ -262,11 +264,11 @@ export class SmtpConnection implements Disposable {
     return this.#within(stage, waiter.promise);
   }
 
-  async #within<T>(stage: SmtpStage, work: Promise<T>): Promise<T> {
+  async #within<T>(stage: SmtpStage, work: Promise<T>, timeoutMs = this.#timeoutMs): Promise<T> {
     const timer = setTimeout(() => {
-      this.#fail(new Error(`The server took longer than ${this.#timeoutMs} ms`));
+      this.#fail(new Error(`The server took longer than ${timeoutMs} ms`));
       this.#socket.destroy();
-    }, this.#timeoutMs);
+    }, timeoutMs);
     try {
       return await work;
     } catch (error) {

@@ -16,6 +16,7 @@ import { memoryBench } from './memory.ts';
 import { milterBench } from './milter.ts';
 import { muxBench } from './mux.ts';
 import { sizesBench } from './sizes.ts';
+import { mxdelivBench } from './mxdeliv.ts';
 import { squashfsBench } from './squashfs.ts';
 import { writesBench } from './writes.ts';
 
@@ -25,6 +26,7 @@ const benches: readonly Bench[] = [
   muxBench,
   memoryBench,
   latencyBench,
+  mxdelivBench,
   bootBench,
   buildBench,
   flashBench,
