@@ -153,10 +153,8 @@ function start({ cache, cwd, args, env, program = [process.execPath, entry] }: S
   return { child, ended };
 }
 
-const locked = (out: string) => [
-  ...['--domain', domain, '--lock', lockFile, '--out', out, '--offline'],
-  ...['--keys', keys],
-];
+const locked = (out: string) =>
+  `--offline --domain ${domain} --lock`.split(' ').concat(lockFile, '--out', out, '--keys', keys);
 
 describe('the same lock, configuration, keys and source give the same bytes', () => {
   test(
@@ -240,11 +238,8 @@ describe.skipIf(!hasDnsTools && process.env.CI === undefined)('a build with --dn
         };
         // No delegation leads to a server on loopback, so there is nothing to wait for.
         const resolver = `127.0.0.1:${server.port}`;
-        const args = [
-          ...locked(out),
-          ...['--dns', 'rfc2136', '--yes', '--wait', '0', '--resolver', resolver],
-          ...['--ipv4', '203.0.113.5', '--ed25519', '--dns-on-device'],
-        ];
+        const flags = `--dns rfc2136 --dns-on-device --ed25519 --yes --wait 0 --ipv4 203.0.113.5`;
+        const args = locked(out).concat(flags.split(' '), '--resolver', resolver);
         const { ended } = start({ cache: sharedCacheDirectory(), cwd: scratch, args, env });
         const { code, stderr } = await ended;
         expect(stderr).toContain('+ chat.example.org. 300 IN A 203.0.113.5');
