@@ -12,10 +12,11 @@ const run = promisify(execFile);
 
 /**
  * Unpacks packages of trixie for amd64 and gives the directory that holds their files.
- * @param names packages; `linux-image-cloud-amd64` stands for the kernel it depends on
+ * @param names packages; `linux-image-amd64` and `linux-image-cloud-amd64` stand for the kernel they depend on
+ * @param set those who want other kernels than most say so, and get a directory of their own
  */
-export async function unpackDebianPackages(names: readonly string[]): Promise<string> {
-  const directory = join(tmpdir(), 'chatmail-build-test-debian');
+export async function unpackDebianPackages(names: readonly string[], set = ''): Promise<string> {
+  const directory = join(tmpdir(), `chatmail-build-test-debian${set === '' ? '' : `-${set}`}`);
   const [state, archives, files] = ['state', 'archives', 'files'].map((name) => join(directory, name));
   if (state === undefined || archives === undefined || files === undefined) throw new Error('No directories');
   for (const each of [join(state, 'lists', 'partial'), archives, files])
@@ -37,7 +38,7 @@ export async function unpackDebianPackages(names: readonly string[]): Promise<st
   for (const name of names) {
     const { stdout } = await run('apt-cache', ['depends', name], apt);
     const image = /^\s*Depends: (linux-image-\S+)/m.exec(stdout)?.[1];
-    wanted.push(name === 'linux-image-cloud-amd64' && image !== undefined ? image : name);
+    wanted.push(/^linux-image-(cloud-)?amd64$/.test(name) && image !== undefined ? image : name);
   }
   const before = new Set(await readdir(archives));
   await run('apt-get', ['download', '-q', ...wanted], apt);
