@@ -70,8 +70,16 @@ export function isPublicAddress(address: string, family: 4 | 6): boolean {
 function isPublic(domain: Domain): boolean {
   if (domain.kind === 'ip') return isPublicAddress(domain.address, domain.family);
   // Delta Chat takes a name with a leading underscore as one that nobody vouches for.
-  if (domain.name.startsWith('_')) return false;
-  return !privateSuffixes.has(domain.name.slice(domain.name.lastIndexOf('.') + 1));
+  return !domain.name.startsWith('_') && privateSuffix(domain) === undefined;
+}
+
+/** The part of a private network's name that the DNS of the Internet does not have: `lan`, `home.arpa`. */
+export function privateSuffix(domain: Domain): string | undefined {
+  if (domain.kind === 'ip') return undefined;
+  const labels = domain.name.split('.');
+  const last = labels.at(-1) ?? '';
+  if (!privateSuffixes.has(last)) return undefined;
+  return last === 'arpa' ? labels.slice(-2).join('.') : last;
 }
 
 /** Who signs the relay's certificate: an authority over ACME, or the relay itself. */

@@ -1,6 +1,7 @@
 /** What templates may use: the whole of it. */
 import { pbkdf2Sync } from 'node:crypto';
 import { totalmem, availableParallelism } from 'node:os';
+import { privateSuffix } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
 import { isSelfSigned, mailDomain } from '../contract/domain.ts';
 import { type OutgoingLimits, outgoingLimits } from '../contract/outgoing.ts';
@@ -21,6 +22,8 @@ export interface TemplateLocals extends Machine {
   /** A name without brackets that any program takes for a host name. */
   readonly hostname: string;
   readonly selfSigned: boolean;
+  /** `lan`, `home.arpa`: what only the name servers of the operator's network know; undefined for the Internet's. */
+  readonly privateSuffix: string | undefined;
   readonly ipv6: boolean;
   /** Undefined where there is none, or its password is not known. */
   readonly wifi: WifiLocals | undefined;
@@ -98,6 +101,7 @@ export function templateLocals(
     mailDomain: mailDomain(config.domain),
     hostname: hostnameOf(config),
     selfSigned: isSelfSigned(config.domain),
+    privateSuffix: privateSuffix(config.domain),
     ipv6: config.network.ipv6 !== 'off',
     wifi: wifiLocals(config, wifiPassword),
     localName: localNameOf(config),

@@ -3,6 +3,7 @@ import {
   certificateNames,
   certificateSource,
   isPublicAddress,
+  privateSuffix,
 } from '../../../appliance/contract/certificate.ts';
 import { parseConfig } from '../../../appliance/contract/config.ts';
 import { parseDomain } from '../../../appliance/contract/domain.ts';
@@ -67,6 +68,18 @@ describe('isPublicAddress', () => {
     expect(isPublicAddress('224.0.0.1', 4)).toBe(false);
     expect(isPublicAddress('2003::1', 6)).toBe(true);
     expect(isPublicAddress('4000::1', 6)).toBe(false);
+  });
+});
+
+describe('privateSuffix', () => {
+  test.each([
+    ['chat.lan', 'lan'],
+    ['chat.home.arpa', 'home.arpa'],
+    ['a.b.internal', 'internal'],
+    ['chat.example.org', undefined],
+    ['192.168.1.1', undefined],
+  ])('of %s is %s', (domain, suffix) => {
+    expect(privateSuffix(parseDomain(domain))).toBe(suffix);
   });
 });
 

@@ -24,6 +24,7 @@ const documents = [
   { network: { forwarders: ['9.9.9.9', '2620:fe::fe'] } },
   { network: { ipv6: 'off', ntpServers: ['192.0.2.123', 'ntp.example.org'] } },
   { domain: '2001:db8::1' },
+  { domain: 'chat.home.arpa', network: { forwarders: ['10.0.0.1'] } },
 ];
 
 describe.skipIf(!existsSync(checkconf) && process.env.CI === undefined)('unbound.conf', () => {
