@@ -23,12 +23,17 @@ const opened = 1500;
 const openedAtOnce = 20;
 const latencySamples = 400;
 const idleConnections = 1000;
+/** USER_HZ is 100 on all that Node runs on. */
+const msPerTick = 10;
 
 interface Measured {
   readonly downPerSecond: number[];
   readonly upPerSecond: number[];
   readonly openedPerSecond: number[];
   readonly latenciesMs: number[];
+  /** Of the multiplexer alone, which other work on the machine leaves nearly as it is. */
+  readonly cpuMsPerGigabyte: number[];
+  readonly cpuMsPerConnection: number[];
 }
 
 interface Subject {
@@ -38,7 +43,14 @@ interface Subject {
   readonly port: number;
 }
 
-const none = (): Measured => ({ downPerSecond: [], upPerSecond: [], openedPerSecond: [], latenciesMs: [] });
+const none = (): Measured => ({
+  downPerSecond: [],
+  upPerSecond: [],
+  openedPerSecond: [],
+  latenciesMs: [],
+  cpuMsPerGigabyte: [],
+  cpuMsPerConnection: [],
+});
 
 export const muxBench: Bench = {
   name: 'mux',
@@ -58,16 +70,22 @@ export const muxBench: Bench = {
     const direct: number[] = [];
     {
       await using stack = new AsyncDisposableStack();
-      for (const subject of subjects) stack.use(await start(subject));
+      const running: Running[] = [];
+      for (const subject of subjects) running.push(stack.use(await start(subject)));
       // Turn by turn, so that a busy second of this machine falls on all alike.
       for (let round = 0; round < rounds; round++) {
         direct.push(...(await latencies(backend.sinkPort, hellos.up)));
         for (const [index, { name, port }] of subjects.entries()) {
           const into = measured[index] ?? none();
           context.signal.throwIfAborted();
+          const cpuMs = () => running[index]?.cpuMs() ?? 0;
+          const before = await cpuMs();
           into.downPerSecond.push(await carry(port, hellos.down, 'down'));
           into.upPerSecond.push(await carry(port, hellos.up, 'up'));
+          const carried = await cpuMs();
           into.openedPerSecond.push(await openMany(port, hellos.up));
+          into.cpuMsPerGigabyte.push(((carried - before) * 1e9) / (2 * streams * streamBytes));
+          into.cpuMsPerConnection.push(((await cpuMs()) - carried) / opened);
           into.latenciesMs.push(...(await latencies(port, hellos.up)));
           context.note(
             `${name}: down ${format((into.downPerSecond.at(-1) ?? 0) / 1e6)} MB/s, up ${format((into.upPerSecond.at(-1) ?? 0) / 1e6)} MB/s, ${format(into.openedPerSecond.at(-1) ?? 0)} connections/s`,
@@ -144,6 +162,13 @@ function report(
       'added to connecting, 99 of 100 within',
       added(ours.latenciesMs, 0.99),
       added(nginx.latenciesMs, 0.99),
+      'ms',
+    ),
+    compare('processor time for a GB', median(ours.cpuMsPerGigabyte), median(nginx.cpuMsPerGigabyte), 'ms'),
+    compare(
+      'processor time for a connection',
+      median(ours.cpuMsPerConnection),
+      median(nginx.cpuMsPerConnection),
       'ms',
     ),
     compare('memory per idle connection', oursIdle / 1024, nginxIdle / 1024, 'KiB', {
@@ -234,6 +259,8 @@ async function freePort(): Promise<number> {
 interface Running extends AsyncDisposable {
   /** Bytes of memory of the process and its children. */
   pssBytes(): Promise<number>;
+  /** Processor time they have used so far. */
+  cpuMs(): Promise<number>;
 }
 
 async function start({ name, command, args, port }: Subject): Promise<Running> {
@@ -251,17 +278,30 @@ async function start({ name, command, args, port }: Subject): Promise<Running> {
     20_000,
     () => `${name} on port ${port}`,
   );
+  const processes = async (): Promise<string[]> => {
+    const { pid } = child;
+    if (pid === undefined) throw new Error(`${command} does not run`);
+    const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'latin1');
+    return [String(pid), ...children.trim().split(' ')].filter((text) => text !== '');
+  };
   return {
     async pssBytes() {
-      const { pid } = child;
-      if (pid === undefined) throw new Error(`${command} does not run`);
-      const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'latin1')).trim().split(' ');
       let total = 0;
-      for (const one of [String(pid), ...children].filter((text) => text !== '')) {
-        const text = await readFile(`/proc/${one}/smaps_rollup`, 'latin1');
+      for (const pid of await processes()) {
+        const text = await readFile(`/proc/${pid}/smaps_rollup`, 'latin1');
         total += Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
       }
       return total;
+    },
+    async cpuMs() {
+      let ticks = 0;
+      for (const pid of await processes()) {
+        // proc_pid_stat(5): the name in brackets is the second field, user and system time are 14 and 15.
+        const [, after = ''] = (await readFile(`/proc/${pid}/stat`, 'latin1')).split(/\) (?!.*\) )/);
+        const fields = after.split(' ');
+        ticks += Number(fields[11]) + Number(fields[12]);
+      }
+      return ticks * msPerTick;
     },
     [Symbol.asyncDispose]: () => end(child),
   };
