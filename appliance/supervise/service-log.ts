@@ -31,6 +31,7 @@ export const urgentLine = /"level":"error"|\b(?:fatal|panic|error|emerg)\b/i;
 export class ServiceLog {
   readonly #clock: Clock;
   readonly #limits: LogLimits;
+  readonly #forDisk: (line: string) => string;
   #path: string | undefined;
   #sizeBytes = 0;
   #recent: string[] = [];
@@ -41,9 +42,15 @@ export class ServiceLog {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(clock: Clock, limits: LogLimits = defaultLogLimits) {
+  /** @param forDisk what a line becomes before it goes to the file; in memory it stays as it is */
+  constructor(
+    clock: Clock,
+    limits: LogLimits = defaultLogLimits,
+    forDisk: (line: string) => string = (line) => line,
+  ) {
     this.#clock = clock;
     this.#limits = limits;
+    this.#forDisk = forDisk;
   }
 
   /** From now on lines go to the file; those that came before, as far as they are kept, go first. */
@@ -58,19 +65,21 @@ export class ServiceLog {
 
   /** Adds a line with the time before it. */
   push(line: string): void {
-    const stamped = `${new Date(this.#clock.wallMs()).toISOString()} ${line}`;
+    const time = new Date(this.#clock.wallMs()).toISOString();
+    const stamped = `${time} ${line}`;
     this.#recent.push(stamped);
     this.#recentBytes += stamped.length;
     while (this.#recentBytes > this.#limits.maxRecentBytes && this.#recent.length > 1) {
       this.#recentBytes -= this.#recent.shift()?.length ?? 0;
     }
-    if (this.#pendingBytes + stamped.length > 2 * this.#limits.maxPendingBytes) {
+    const kept = `${time} ${this.#forDisk(line)}\n`;
+    if (this.#pendingBytes + kept.length > 2 * this.#limits.maxPendingBytes) {
       // The disk does not keep up, or there is none.
       this.#dropped += 1;
       return;
     }
-    this.#pending.push(`${stamped}\n`);
-    this.#pendingBytes += stamped.length + 1;
+    this.#pending.push(kept);
+    this.#pendingBytes += kept.length;
     if (this.#path === undefined) return;
     if (urgentLine.test(line) || this.#pendingBytes >= this.#limits.maxPendingBytes) this.#flushSoon(200);
     else this.#flushSoon(this.#limits.flushAfterMs);

@@ -28,6 +28,8 @@ interface Program {
   readonly identity?: Identity;
   /** The whole environment but PATH. */
   readonly env?: Readonly<Record<string, string>>;
+  /** True when its log names people: on the disk it does not. */
+  readonly logNamesPeople?: boolean;
   /** Group that may reopen the service's output (/dev/stdout) for writing. */
   readonly logGid?: number;
 }

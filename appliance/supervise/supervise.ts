@@ -7,6 +7,7 @@ import type { Log } from '../base/log.ts';
 import type { ServiceStatus } from '../contract/status.ts';
 import type { Containment } from './containment.ts';
 import { runJob } from './job-runner.ts';
+import { anonymousLine } from './anonymous-log.ts';
 import { makeFifos, readFifo, shareFifo } from './log-pipe.ts';
 import { startOrder, stopOrder } from './plan.ts';
 import type { Job, Service } from './service.ts';
@@ -82,10 +83,15 @@ export class Supervision {
     return join(this.#options.runDirectory, 'log', `${name}.fifo`);
   }
 
-  async #openLog({ name, logGid }: Pick<Service, 'name' | 'logGid'>): Promise<void> {
+  async #openLog({
+    name,
+    logGid,
+    logNamesPeople,
+  }: Pick<Service, 'name' | 'logGid' | 'logNamesPeople'>): Promise<void> {
     const { clock, logDirectory, logLimits = defaultLogLimits } = this.#options;
     if (logGid !== undefined) shareFifo(this.#fifo(name), logGid);
-    const serviceLog = new ServiceLog(clock, logLimits);
+    const forDisk = logNamesPeople === true ? anonymousLine : undefined;
+    const serviceLog = new ServiceLog(clock, logLimits, forDisk);
     this.#logs.set(name, serviceLog);
     if (logDirectory !== undefined) await serviceLog.open(join(logDirectory, `${name}.log`));
     this.#pipes.push(

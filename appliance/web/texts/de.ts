@@ -127,9 +127,9 @@ export const de: Texts = {
       {
         heading: 'Was es sieht und nicht aufbewahrt',
         paragraphs: [
-          'Deine IP-Adresse, solange Du verbunden bist. Sie steht in keinem Protokoll und in keiner Nachricht, die das Relay verlässt.',
+          'Deine IP-Adresse, solange Du verbunden bist. Sie kommt auf keine Platte und in keine Nachricht, die das Relay verlässt.',
           'Von wem, an wen, wann und wie groß eine Nachricht ist: Anders ließe sie sich nicht zustellen. Was darin steht, auch der Betreff, ist verschlüsselt.',
-          'Protokolle handeln von der Maschine: Sie nennen keine Benutzer und keine IP-Adressen von ihnen, und es gibt nur die letzten paar Megabyte.',
+          'Protokolle auf der Platte nennen keine Benutzer und keine IP-Adressen von ihnen, und es gibt nur die letzten paar Megabyte. Um Fehler zu finden, stehen die letzten paar hundert Zeilen der Mailprogramme unverändert im Speicher, Minuten bis Stunden lang.',
         ],
       },
       {

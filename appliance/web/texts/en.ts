@@ -125,9 +125,9 @@ export const en: Texts = {
       {
         heading: 'What it sees, and does not keep',
         paragraphs: [
-          'Your IP address while you are connected. It is in no log, and in no message that leaves the relay.',
+          'Your IP address while you are connected. It is written to no disk, and is in no message that leaves the relay.',
           'From whom, to whom, when and how large a message is: it could not be delivered otherwise. What is in it, its subject included, is encrypted.',
-          'Logs are about the machine: they name no user and no IP address of one, and only the last few megabytes exist.',
+          'Logs on the disk name no user and no IP address of one, and only the last few megabytes exist. To find faults, the last few hundred lines of the mail programs are in memory as they were, for minutes to hours.',
         ],
       },
       {

@@ -126,9 +126,9 @@ export const es: Texts = {
       {
         heading: 'Lo que ve y no guarda',
         paragraphs: [
-          'Tu dirección IP mientras estás conectado. No está en ningún registro ni en ningún mensaje que salga del relay.',
+          'Tu dirección IP mientras estás conectado. No se escribe en ningún disco ni está en ningún mensaje que salga del relay.',
           'De quién, para quién, cuándo y de qué tamaño es un mensaje: de otro modo no podría entregarse. Lo que dice, incluido el asunto, va cifrado.',
-          'Los registros tratan de la máquina: no nombran a los usuarios ni sus direcciones IP, y solo existen los últimos megabytes.',
+          'Los registros en el disco no nombran a los usuarios ni sus direcciones IP, y solo existen los últimos megabytes. Para encontrar fallos, las últimas centenas de líneas de los programas de correo están en la memoria tal cual, de minutos a horas.',
         ],
       },
       {

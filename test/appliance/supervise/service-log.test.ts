@@ -37,6 +37,18 @@ describe('ServiceLog', () => {
     expect(await readFile(path, 'utf8')).toContain('line 99');
   });
 
+  test('changes lines for the disk, and keeps them as they are in memory', async () => {
+    await using temporary = await directory();
+    const path = join(temporary.path, 'x.log');
+    const log = new ServiceLog(clock, defaultLogLimits, (line) => line.replace('alice', '…'));
+    log.push('early alice');
+    await log.open(path);
+    log.push('alice is here');
+    await log.flush();
+    expect(await readFile(path, 'utf8')).toMatch(/Z early …\n.*Z … is here\n$/);
+    expect(log.recent().join('\n')).toMatch(/Z early alice\n.*Z alice is here$/);
+  });
+
   test('appends to the file of the boot before', async () => {
     await using temporary = await directory();
     const path = join(temporary.path, 'x.log');
