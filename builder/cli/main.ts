@@ -25,6 +25,7 @@ Try
 
 Install
   chatmail-build flash [IMAGE] [DEVICE]           writes it to a USB stick or card, and verifies it
+      [--wifi SSID --wifi-country CC] [--address …] [--set PATH=VALUE]  with settings for this card
 
 Domain
   chatmail-build dns show|check|push              the DNS records: prints, verifies, publishes them
