@@ -90,6 +90,8 @@ describe('import directions', () => {
       'push',
       'transport',
       'tls-mux',
+      'http',
+      'mxdeliv',
       'acme',
       'web',
       'manage',

@@ -1,15 +1,17 @@
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { get as getPlain, type IncomingMessage } from 'node:http';
 import { get, type RequestOptions } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { connect, type ConnectionOptions, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import forge from 'node-forge';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { silentLog } from '../../appliance/base/log.ts';
-import { makeSelfSigned } from '../../appliance/boot/certificate.ts';
+import { isOwnCertificate, makeSelfSigned } from '../../appliance/boot/certificate.ts';
 import { parseDomain } from '../../appliance/contract/domain.ts';
+import { decodeEdgeStatus } from '../../appliance/contract/edge-status.ts';
 import { paths as devicePaths } from '../../appliance/contract/paths.ts';
 import { ports as devicePorts } from '../../appliance/contract/ports.ts';
 import { type Edge, startEdge } from '../../appliance/edge.ts';
@@ -35,6 +37,16 @@ const paths = () => ({
 async function credentials(): Promise<string> {
   const { keyPem, certificatePem } = await makeSelfSigned(parseDomain(domain), Date.now());
   return keyPem + certificatePem;
+}
+
+/** Key and certificate as above, but vouched for by somebody else. */
+async function vouchedFor(): Promise<string> {
+  const { keyPem, certificatePem } = await makeSelfSigned(parseDomain(domain), Date.now());
+  const { keyPem: authorityKey } = await makeSelfSigned(parseDomain('authority.example'), Date.now());
+  const certificate = forge.pki.certificateFromPem(certificatePem);
+  certificate.setIssuer([{ name: 'commonName', value: 'An authority' }]);
+  certificate.sign(forge.pki.privateKeyFromPem(authorityKey), forge.md.sha256.create());
+  return keyPem + forge.pki.certificateToPem(certificate);
 }
 
 /** What Dovecot or Postfix are here: TLS after a PROXY header, and a greeting with the client's port. */
@@ -132,5 +144,32 @@ describe('startEdge', () => {
     expect((await overHttps()).headers['strict-transport-security']).toBeUndefined();
     const plain = await answer(getPlain({ host: '127.0.0.1', port: edge.httpPort, agent: false }));
     expect(plain.statusCode).toBe(200);
+  });
+
+  test('sends everybody to HTTPS and keeps them there once an authority vouches for it', async () => {
+    const credentials = await vouchedFor();
+    expect(isOwnCertificate(credentials)).toBe(false);
+    await writeFile(paths().tlsCredentials, credentials);
+    await edge.reload();
+    expect((await overHttps()).headers['strict-transport-security']).toMatch(/^max-age=\d+$/);
+    const plain = await answer(
+      getPlain({ host: '127.0.0.1', port: edge.httpPort, path: '/info', agent: false }),
+    );
+    expect([plain.statusCode, plain.headers.location]).toEqual([301, `https://${domain}/info`]);
+  });
+
+  test('takes mail for /mxdeliv at its own handler, and only there', async () => {
+    expect((await overHttps({ path: '/mxdeliv' })).statusCode).toBe(405);
+    expect((await overHttps({ path: '/mxdeliver' })).statusCode).toBe(404);
+    const port80 = { host: '127.0.0.1', port: edge.httpPort, path: '/mxdeliv', agent: false };
+    expect((await answer(getPlain(port80))).statusCode).toBe(404);
+  });
+
+  test('tells the supervisor how its certificate is', async () => {
+    const read = async () => decodeEdgeStatus(await readFile(paths().edgeStatus, 'utf8'));
+    await expect
+      .poll(async () => (await read().catch(() => undefined))?.certificate.state, { timeout: 10_000 })
+      .toBe('self-signed');
+    expect((await read()).problems).toEqual([]);
   });
 });

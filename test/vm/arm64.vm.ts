@@ -55,7 +55,7 @@ describe.skipIf(!hasQemu && !process.env['CI'])('an image on an arm64 machine', 
   test('says on the console that all its services and its disk are well', async () => {
     await vm.waitForConsole(/^chatmail: ready/m);
     expect(vm.text).toMatch(/The disk has been set up/);
-    for (const service of ['chrony', 'unbound', 'relay', 'dovecot', 'postfix']) {
+    for (const service of ['chrony', 'unbound', 'relay', 'dovecot', 'postfix', 'edge']) {
       expect(vm.text).toMatch(new RegExp(`${service} +ok`));
     }
   });

@@ -14,6 +14,7 @@ import type { ServiceStatus } from '../../appliance/contract/status.ts';
 import { askSupervisor } from '../../appliance/supervise/control-client.ts';
 import type { ControlRequest } from '../../appliance/supervise/control-protocol.ts';
 import { builtRoot } from './built-image.ts';
+import { startTls } from '../oracles/mail-client.ts';
 import { countMessages, exchange, imapSession, submissionSession, submit } from './mail-sessions.ts';
 import { encrypted } from './messages.ts';
 import { RelayNamespace, type RelayNamespaceOptions, waitUntil } from './relay-namespace.ts';
@@ -28,6 +29,7 @@ const leaders = {
   relay: /relay\.js$/,
   dovecot: /^\/usr\/sbin\/dovecot /,
   postfix: /^\/usr\/lib\/postfix\/sbin\/master /,
+  edge: /edge\.js$/,
 } as const;
 type ServiceName = keyof typeof leaders;
 const serviceNames = Object.keys(leaders) as ServiceName[];
@@ -66,6 +68,12 @@ async function serves(relay: RelayNamespace, name: ServiceName): Promise<boolean
       return (await busybox(relay, 'nslookup', 'localhost', '127.0.0.1')).includes('Name:');
     case 'relay':
       return accepts(connect({ path: await relay.inside(paths.saslSocket) }));
+    case 'edge': {
+      const socket = await relay.connect(443);
+      const secure = await startTls(socket, domain).catch(() => undefined);
+      socket.destroy();
+      return secure !== undefined;
+    }
     case 'dovecot':
     case 'postfix': {
       const socket = await relay.connect(name === 'dovecot' ? 143 : 25);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { recordedHellos } from '../../fixtures/tls-mux/client-hellos.ts';
 import { maxReceivedBytes, readClientHello } from '../../../appliance/tls-mux/client-hello.ts';
 
 /** RFC 8448 §3, the client's first record. */
@@ -82,6 +83,31 @@ describe('readClientHello', () => {
     const hello = await helloOf(options);
     expectHello(hello, serverName, protocols);
     if (options.ecdhCurve !== undefined) expect(hello.length).toBeGreaterThan(1200);
+  });
+
+  test.each(recordedHellos)('reads what $client sends, however it comes', (recorded) => {
+    const { serverName, protocols } = recorded;
+    const bytes = Buffer.from(recorded.bytes);
+    for (let length = 0; length < bytes.length; length++) {
+      expect(readClientHello(bytes.subarray(0, length)).kind).toBe('incomplete');
+    }
+    for (const all of [bytes, refragment(bytes, 100)]) expectHello(all, serverName, protocols);
+  });
+
+  test('answers any damage to a real hello without throwing', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...recordedHellos),
+        fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 }),
+        fc.nat(),
+        ({ bytes }, changes, cut) => {
+          const damaged = Buffer.from(bytes);
+          for (const [at, value] of changes) damaged[at % damaged.length] = value;
+          readClientHello(damaged.subarray(0, cut % (damaged.length + 1)));
+        },
+      ),
+      { numRuns: 2000 },
+    );
   });
 
   test('does not care how it is split over records', async () => {
