@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError } from '../../appliance/base/errors.ts';
 import { imageBaseName, readBuildConfig, seedText } from '../../builder/config.ts';
 import { lockFor } from '../fakes/lock.ts';
+import { rpiArm64 } from '../../images/rpi-arm64.ts';
 import { vmX86 } from '../../images/vm-x86_64.ts';
 
 async function directoryWith(files: Readonly<Record<string, string>>) {
@@ -144,6 +145,15 @@ describe('--lock', () => {
 
   test('is read before any work', async () => {
     expect(await read(JSON.stringify(whole))).toEqual(whole);
+  });
+
+  test('fits a target that names the suite a package shall come from', async () => {
+    const text = JSON.stringify(lockFor(rpiArm64));
+    await using directory = await directoryWith({ 'a.lock.json': text });
+    const flags = { domain: 'a.example', target: 'rpi-arm64', lock: 'a.lock.json' };
+    expect((await readBuildConfig(flags, directory.path)).lock?.packages.map(({ name }) => name)).toContain(
+      'linux-image-arm64',
+    );
   });
 
   test.each([

@@ -1,6 +1,7 @@
 /** A lock that names all that a target wants, of contents made up on the spot. */
 import { createHash } from 'node:crypto';
 import type { Lock, LockedPackage } from '../../builder/packages/lockfile.ts';
+import { withoutPin } from '../../builder/packages/resolve.ts';
 import type { Target } from '../../images/target.ts';
 
 /** The file of a locked package: as good as random, and the same every time. */
@@ -10,7 +11,7 @@ export function fakePackageBytes(name: string, sizeBytes = 4096): Uint8Array {
 
 export function lockFor(target: Target, sizeBytes = 4096): Lock {
   const locked = (name: string): LockedPackage => ({
-    name,
+    name: withoutPin(name),
     version: '1.0',
     architecture: target.architecture,
     source: name,
