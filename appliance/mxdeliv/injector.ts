@@ -11,7 +11,7 @@ export interface InjectorOptions {
   readonly localName: string;
   /** Loopback unless given. */
   readonly host?: string;
-  /** @default 4 */
+  /** As many as are busy when much comes at once. @default 16 */
   readonly maxIdle?: number;
   /** After so long an unused connection is closed: its smtpd takes 2.4 MB. @default 5000 */
   readonly idleTimeoutMs?: number;
@@ -32,7 +32,7 @@ interface Idle {
 }
 
 export function createInjector(options: InjectorOptions): Injector {
-  const { port, localName, host = '127.0.0.1', maxIdle = 4, idleTimeoutMs = 5000 } = options;
+  const { port, localName, host = '127.0.0.1', maxIdle = 16, idleTimeoutMs = 5000 } = options;
   const idle: Idle[] = [];
   const closed = new AbortController();
 

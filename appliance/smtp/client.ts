@@ -322,6 +322,8 @@ export class SmtpConnection implements Disposable {
       this.#end.signal.addEventListener('abort', () => reject(this.#end.signal.reason), { once: true });
     });
     ended.catch(() => {});
+    // A small message leaves in one piece, its end included.
+    this.#socket.cork();
     try {
       for (;;) {
         const next = await Promise.race([chunks.next(), ended]);
@@ -329,6 +331,7 @@ export class SmtpConnection implements Disposable {
         for (const part of stuffer.push(next.value)) await this.#write(part);
       }
       await this.#write(stuffer.end());
+      this.#socket.uncork();
     } catch (error) {
       // Without the final dot nothing is delivered (RFC 5321 §4.1.1.4), so the connection has to go.
       chunks.return().catch(() => {});
@@ -343,9 +346,11 @@ export class SmtpConnection implements Disposable {
 
   async #write(bytes: Uint8Array): Promise<void> {
     if (this.#ended === undefined && this.#socket.write(bytes)) return;
+    this.#socket.uncork();
     // A server that refuses in the middle closes, or answers early; either way `drain` need not come.
     if (this.#ended === undefined) {
       await this.#within('message', once(this.#socket, 'drain', { signal: this.#end.signal }));
+      this.#socket.cork();
     } else throw new SmtpSessionError('message', messageOf(this.#ended), { cause: this.#ended });
   }
 
