@@ -29,7 +29,7 @@ import type { Pages, Visit } from './pages.ts';
 import { type Reply, types } from './reply.ts';
 import { type Section, texts } from './texts.ts';
 
-/** A token and a language. */
+/** A token. */
 const maxFormBytes = 1024;
 
 /** Of one client; many phones share the address of their provider. */
@@ -178,8 +178,8 @@ function isForm({ headers }: IncomingMessage): boolean {
 
 async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
   const form = new URLSearchParams(await readBody(request, maxFormBytes));
-  // Only from our own page; and clients of old send an empty form.
-  if ([...form.keys()].some((name) => name !== 'token' && name !== 'lang')) {
+  // Ours has a token; old clients send an empty one.
+  if ([...form.keys()].some((name) => name !== 'token')) {
     throw new ProtocolError('The form has a field that is not ours');
   }
   return form;

@@ -22,7 +22,7 @@ afterAll(() => web[Symbol.asyncDispose]());
 
 const post = (path: string, headers: Record<string, string> = {}) => web.ask('POST', path, { headers });
 const submit = (body: string) =>
-  web.ask('POST', '/new', { headers: { 'content-type': 'application/x-www-form-urlencoded' }, body });
+  web.ask('POST', '/new?lang=es', { headers: { 'content-type': 'application/x-www-form-urlencoded' }, body });
 
 describe('/new where accounts are open', () => {
   test.each(['/new', '/cgi-bin/newemail.py'])('POST %s invents an account', async (path) => {
@@ -126,11 +126,13 @@ describe('/new with invite tokens', () => {
     web.state.isVouchedFor = false;
     const offer = await web.get(`/new?token=${token}&lang=en`);
     expect(offer.body).toContain(`<input type="hidden" name="token" value="${token}">`);
+    expect(offer.body).toContain('action="/new?lang=en"');
     expect(offer.body).not.toContain('class="qr"');
     web.asked.length = 0;
-    const made = await submit(`token=${token}&lang=en`);
+    const made = await submit(`token=${token}`);
     expect(made.status).toBe(200);
     expect(made.headers['cache-control']).toBe('no-store');
+    expect(made.body).toContain('<h1>Tu cuenta está lista</h1>');
     expect(made.body).toContain('madebyrly@chat.example.org');
     expect(made.body).toContain('href="dclogin:madebyrly@chat.example.org?p=made-by-the-relay-2222&amp;');
     expect(made.body).not.toContain(token);
