@@ -110,6 +110,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
         else pages(request, response);
       },
       maxConnections: limits.https,
+      clock: systemClock,
       maxHeaderBytes: maxRequestHeaderBytes(config.mail.maxRecipients),
       log: log.child('https'),
     }),

@@ -7,7 +7,10 @@ import { createServer, type Server } from 'node:https';
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
+import { clientKey } from '../base/client-address.ts';
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { RateLimiter } from '../base/rate-limit.ts';
 import { guarded } from './guarded.ts';
 
 export interface HttpsServer extends Disposable {
@@ -32,6 +35,9 @@ export interface HttpsServerOptions {
   /** A whole request with its body, however its handler measures progress: 30 MB of mail from a slow relay. */
   readonly requestTimeoutMs?: number;
   readonly maxConnections?: number;
+  /** Of one address (or /64): a handshake is the dearest thing a stranger can ask for, milliseconds on a small board. */
+  readonly handshakes?: { readonly perMinute: number; readonly burst: number };
+  readonly clock: Pick<Clock, 'monotonicMs'>;
 }
 
 /**
@@ -91,9 +97,13 @@ export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
   // server that listens.
   server.emit('listening');
   const clients = new Set<Socket>();
+  // Room for what one browser or scanner does, and for many people behind one address.
+  const { perMinute, burst } = options.handshakes ?? { perMinute: 600, burst: 300 };
+  const handshakes = new RateLimiter({ perMinute, burst, clock: options.clock, maxKeys: 10_000 });
   return {
     accept(client) {
-      if (clients.size >= maxConnections) {
+      const mustWaitMs = handshakes.take(clientKey(client.remoteAddress ?? ''));
+      if (mustWaitMs > 0 || clients.size >= maxConnections) {
         client.destroy();
         return;
       }

@@ -16,6 +16,7 @@ let credentials: string;
 let other: string;
 let entrance: Server | undefined;
 let https: HttpsServer | undefined;
+let nowMs = 0;
 
 beforeAll(async () => {
   const make = async () => {
@@ -42,6 +43,7 @@ async function start(options: Partial<HttpsServerOptions> = {}): Promise<number>
   const server = createHttpsServer({
     credentials,
     maxHeaderBytes: 16_384,
+    clock: { monotonicMs: () => nowMs },
     handle: (request, response) => response.end(request.socket.remoteAddress),
     log: silentLog,
     ...options,
@@ -83,11 +85,13 @@ describe('createHttpsServer', () => {
     expect(error.message).toMatch(/protocol version/);
   });
 
-  test('gives up on headers that do not come to an end, and on handshakes too', async () => {
+  test('gives up on headers that do not come to an end', async () => {
     const port = await start({ headersTimeoutMs: 50 });
     const slow = await secure(port);
     slow.write('GET / HTTP/1.1\r\nHost: a\r\nX: ');
     expect(await heardUntilEnd(slow)).toMatch(/^HTTP\/1\.1 408 /);
+    // Nor does it wait for who says nothing at all.
+    expect(await heardUntilEnd(await secure(port))).toMatch(/^HTTP\/1\.1 408 |^$/);
   });
 
   test('keeps its credentials when the new ones do not belong together', async () => {
@@ -111,6 +115,14 @@ describe('createHttpsServer', () => {
     await expect(once(second, 'secureConnect')).rejects.toThrow();
     first.destroy();
     await expect.poll(async () => (await secure(port).catch(() => undefined))?.encrypted).toBe(true);
+  });
+
+  test('shakes so many hands of one address a minute and no more', async () => {
+    const port = await start({ handshakes: { perMinute: 1, burst: 2 } });
+    for (let count = 0; count < 2; count++) (await secure(port)).destroy();
+    await expect(secure(port)).rejects.toThrow();
+    nowMs += 60_000;
+    expect((await secure(port)).encrypted).toBe(true);
   });
 
   test('is not brought down by a handler that throws', async () => {
