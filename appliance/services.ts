@@ -110,6 +110,8 @@ export function services({ keepsTime, waitForTime }: ServiceOptions): readonly S
       ready: { kind: 'tcp', port: ports.https },
       reloadSignal: 'SIGHUP',
       usesCertificate: true,
+      // Mail goes on without it, and to start the machine anew would end that too.
+      isVital: false,
       oomScoreAdjust: -200,
     },
   ];
