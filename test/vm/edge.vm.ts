@@ -13,8 +13,6 @@ import { hashPassword } from '../../appliance/accounts/password.ts';
 import { dayOf, openAccountStore } from '../../appliance/accounts/store.ts';
 import { paths } from '../../appliance/contract/paths.ts';
 import { askSupervisor } from '../../appliance/supervise/control-client.ts';
-import { paths } from '../../appliance/contract/paths.ts';
-import { askSupervisor } from '../../appliance/supervise/control-client.ts';
 import { ImapClient, SmtpClient, startTls } from '../oracles/mail-client.ts';
 import { builtRoot } from './built-image.ts';
 import { encrypted } from './messages.ts';
@@ -59,8 +57,13 @@ async function request(socket: Socket, path: string, method = 'GET'): Promise<st
 
 const overHttps = async (path: string) => request(await on443('http/1.1'), path);
 
-/** What a service has said lately; not all of it reaches the disk. */
+/** What a service has said; it reaches the disk after a while. */
 async function logOf(service: string): Promise<string> {
+  return readFile(join(relay.dataDirectory, `log/${service}.log`), 'utf8').catch(() => '');
+}
+
+/** What the supervisor still holds in memory; on the disk people are left out. */
+async function recentLog(service: string): Promise<string> {
   const socket = await relay.inside(paths.supervisorSocket);
   const request = { request: 'logs', service, lines: 500 } as const;
   return String(await askSupervisor(socket, request, AbortSignal.timeout(10_000)));
