@@ -13,7 +13,8 @@ import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
-import { createLog, type Log } from './base/log.ts';
+import type { Log } from './base/log.ts';
+import { runDaemon } from './base/run-daemon.ts';
 import { isOwnCertificate } from './boot/certificate.ts';
 import { certificateNames } from './contract/certificate.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
@@ -200,32 +201,5 @@ const healthSchema = v.object({ healthy: v.boolean() });
 /** Forms and the like: nobody needs longer to send one. */
 const bodyTimeoutMs = 20_000;
 
-/** A supervisor that waits longer than this kills. */
-const shutdownTimeoutMs = 2000;
-
-/** Runs until SIGTERM or SIGINT. */
-async function run(): Promise<void> {
-  const log = createLog('edge', (line) => process.stdout.write(`${line}\n`));
-  const edge = await startEdge({ paths: devicePaths, ports: devicePorts, log });
-  log.info('ready', { afterMs: Math.round(performance.now()) });
-  process.on('SIGHUP', () => {
-    edge.reload().then(
-      () => log.info('reloaded'),
-      (error: unknown) => log.error('reload failed', { reason: messageOf(error) }),
-    );
-  });
-  const stop = () => {
-    setTimeout(() => process.exit(1), shutdownTimeoutMs).unref();
-    edge[Symbol.asyncDispose]().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error('stop failed', { reason: messageOf(error) });
-        process.exit(1);
-      },
-    );
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
-}
-
-if (import.meta.main) await run();
+if (import.meta.main)
+  await runDaemon('edge', (log) => startEdge({ paths: devicePaths, ports: devicePorts, log }));

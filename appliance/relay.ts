@@ -19,7 +19,8 @@ import { readTextIfPresent } from './base/atomic-file.ts';
 import { ByteBudget } from './base/byte-budget.ts';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
-import { createLog, type Log } from './base/log.ts';
+import type { Log } from './base/log.ts';
+import { runDaemon } from './base/run-daemon.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
 import { outgoingLimits } from './contract/outgoing.ts';
 import { mailDomain } from './contract/domain.ts';
@@ -276,32 +277,4 @@ export async function startRelay({ paths, log, ...settings }: RelaySettings): Pr
   };
 }
 
-/** A supervisor that waits longer than this kills. */
-const shutdownTimeoutMs = 2000;
-
-/** Runs until SIGTERM or SIGINT. */
-async function run(): Promise<void> {
-  const log = createLog('relay', (line) => process.stdout.write(`${line}\n`));
-  const relay = await startRelay({ paths: devicePaths, gatewayUrl, log });
-  log.info('ready', { afterMs: Math.round(performance.now()) });
-  process.on('SIGHUP', () => {
-    relay.reload().then(
-      () => log.info('reloaded'),
-      (error: unknown) => log.error('reload failed', { reason: messageOf(error) }),
-    );
-  });
-  const stop = () => {
-    setTimeout(() => process.exit(1), shutdownTimeoutMs).unref();
-    relay[Symbol.asyncDispose]().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error('stop failed', { reason: messageOf(error) });
-        process.exit(1);
-      },
-    );
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
-}
-
-if (import.meta.main) await run();
+if (import.meta.main) await runDaemon('relay', (log) => startRelay({ paths: devicePaths, gatewayUrl, log }));

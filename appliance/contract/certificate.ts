@@ -2,9 +2,9 @@
  * Whom a relay's certificate comes from and which names it carries: what the builder, the DNS planner and
  * the device must agree on. Pure.
  */
-import { BlockList } from 'node:net';
 import type { Config } from './config.ts';
 import type { Domain } from './domain.ts';
+import { isPublicAddress } from './public-address.ts';
 
 /**
  * Top-level names that no public authority signs for: RFC 6761, 6762 and 7686, ICANN's `.internal`
@@ -29,46 +29,8 @@ const privateSuffixes: ReadonlySet<string> = new Set([
   'test',
 ]);
 
-/** IANA's IPv4 and IPv6 special-purpose address registries (RFC 6890): what the Internet does not carry. */
-const notPublic = new BlockList();
-for (const [network, prefix] of [
-  ['0.0.0.0', 8],
-  ['10.0.0.0', 8],
-  ['100.64.0.0', 10],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['172.16.0.0', 12],
-  ['192.0.0.0', 24],
-  ['192.0.2.0', 24],
-  ['192.88.99.0', 24],
-  ['192.168.0.0', 16],
-  ['198.18.0.0', 15],
-  ['198.51.100.0', 24],
-  ['203.0.113.0', 24],
-  ['224.0.0.0', 3],
-] as const) {
-  notPublic.addSubnet(network, prefix, 'ipv4');
-}
-for (const [network, prefix] of [
-  ['2001::', 23],
-  ['2001:db8::', 32],
-  ['2002::', 16],
-  ['3fff::', 20],
-] as const) {
-  notPublic.addSubnet(network, prefix, 'ipv6');
-}
-/** RFC 4291 §2.4: all of IPv6 that has been given out for global unicast. */
-const globalUnicast = new BlockList();
-globalUnicast.addSubnet('2000::', 3, 'ipv6');
-
-/** True for an address that strangers on the Internet can reach. */
-export function isPublicAddress(address: string, family: 4 | 6): boolean {
-  if (family === 4) return !notPublic.check(address, 'ipv4');
-  return globalUnicast.check(address, 'ipv6') && !notPublic.check(address, 'ipv6');
-}
-
 function isPublic(domain: Domain): boolean {
-  if (domain.kind === 'ip') return isPublicAddress(domain.address, domain.family);
+  if (domain.kind === 'ip') return isPublicAddress(domain.address);
   // Delta Chat takes a name with a leading underscore as one that nobody vouches for.
   return !domain.name.startsWith('_') && privateSuffix(domain) === undefined;
 }

@@ -29,7 +29,7 @@ import { askRouter, readRouter } from './nat-pmp.ts';
 import { askOutside } from './outside-address.ts';
 import { type OwnAddresses, readOwnAddresses } from './own-addresses.ts';
 import { ProviderError } from './provider.ts';
-import { isPublicAddress } from './public-address.ts';
+import { isPublicAddress } from '../contract/public-address.ts';
 import { questionKey, viewServers } from './survey.ts';
 
 /** Where the machine's addresses are learnt; each is asked only when the one before knows none. */

@@ -6,7 +6,7 @@
  */
 import { classes, emptyMessage, rcodes } from './message.ts';
 import { type Exchange, NoAnswerError } from './exchange.ts';
-import { isPublicAddress } from './public-address.ts';
+import { isPublicAddress } from '../contract/public-address.ts';
 
 export interface AddressSource {
   readonly title: string;

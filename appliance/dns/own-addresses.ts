@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { canonicalValue } from './rdata.ts';
-import { isPublicAddress } from './public-address.ts';
+import { isPublicAddress } from '../contract/public-address.ts';
 
 export interface OwnAddresses {
   readonly ipv4: readonly string[];

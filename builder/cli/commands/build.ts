@@ -5,7 +5,7 @@ import process from 'node:process';
 import { systemClock } from '../../../appliance/base/clock.ts';
 import { isSelfSigned, plainDomain } from '../../../appliance/contract/domain.ts';
 import { providers } from '../../../appliance/dns/providers/index.ts';
-import { isPublicAddress } from '../../../appliance/dns/public-address.ts';
+import { isPublicAddress } from '../../../appliance/contract/public-address.ts';
 import { targets } from '../../../images/index.ts';
 import { buildImage } from '../../build.ts';
 import { type BuildConfig, readBuildConfig } from '../../config.ts';

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import {
   certificateNames,
   certificateSource,
-  isPublicAddress,
   privateSuffix,
 } from '../../../appliance/contract/certificate.ts';
 import { parseConfig } from '../../../appliance/contract/config.ts';
@@ -57,17 +56,6 @@ describe('certificateSource', () => {
   test('the configuration has the last word', () => {
     expect(sourceOf('chat.test', 'acme')).toBe('acme');
     expect(sourceOf('chat.example.org', 'self-signed')).toBe('self-signed');
-  });
-});
-
-describe('isPublicAddress', () => {
-  test('knows the last and the first address beside a private block', () => {
-    expect(isPublicAddress('9.255.255.255', 4)).toBe(true);
-    expect(isPublicAddress('11.0.0.0', 4)).toBe(true);
-    expect(isPublicAddress('223.255.255.255', 4)).toBe(true);
-    expect(isPublicAddress('224.0.0.1', 4)).toBe(false);
-    expect(isPublicAddress('2003::1', 6)).toBe(true);
-    expect(isPublicAddress('4000::1', 6)).toBe(false);
   });
 });
 
