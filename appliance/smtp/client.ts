@@ -179,17 +179,24 @@ export class SmtpConnection implements Disposable {
       `MAIL FROM:<${sender}>${size}${eightBit}`,
       ...recipients.map((recipient) => `RCPT TO:<${recipient}>`),
     ];
-    const [mail, ...answers] = await this.#envelope(commands);
+    // RFC 2920 §3.1: DATA may go along, unless its answer depends on ours to those before it.
+    const withData =
+      this.#extensions.has('PIPELINING') && (message.allOrNothing !== true || recipients.length === 1);
+    const [mail, ...answers] = await this.#envelope(withData ? [...commands, 'DATA'] : commands);
     if (mail === undefined) throw new RangeError('No reply to MAIL');
-    if (!isAccepted(mail)) {
-      await this.#reset();
-      return recipients.map(() => mail);
+    const early = withData ? answers.pop() : undefined;
+    const refused = !isAccepted(mail)
+      ? recipients.map(() => mail)
+      : (message.allOrNothing === true ? !answers.every(isAccepted) : !answers.some(isAccepted))
+        ? answers
+        : undefined;
+    if (refused !== undefined) {
+      // A server that would take a message for nobody gets none: there is no way back from its 354.
+      if (early?.code === 354) this[Symbol.dispose]();
+      else await this.#reset();
+      return refused;
     }
-    if (message.allOrNothing === true ? !answers.every(isAccepted) : !answers.some(isAccepted)) {
-      await this.#reset();
-      return answers;
-    }
-    const ready = await this.#command('DATA', 'message');
+    const ready = early ?? (await this.#command('DATA', 'message'));
     if (ready.code !== 354) {
       if (ready.code < 400) throw refusal('message', 'The server does not take the message', ready);
       await this.#reset();

@@ -72,9 +72,23 @@ describe('SmtpConnection', () => {
     const replies = await connection.send({ ...envelope, body, sizeBytes: 7 });
     expect(replies.map(formatReply)).toEqual(['250 Ok', '250 Ok']);
     expect(writes).toContain(
-      'MAIL FROM:<a@b.example> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<e@f.example>\r\n',
+      'MAIL FROM:<a@b.example> SIZE=7 BODY=8BITMIME\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<e@f.example>\r\nDATA\r\n',
     );
     expect(connection.isOpen).toBe(true);
+  });
+
+  test.each([
+    ['refuses DATA then, as it must', '554 5.5.1 No valid recipients\r\n', true],
+    ['would take a message for nobody', '354 Go ahead\r\n', false],
+  ])('nothing is sent where nobody is taken and the server %s', async (_, data, staysOpen) => {
+    const { port, lines } = await serve(polite({ RCPT: '550 5.1.1 No\r\n', DATA: data }, ['PIPELINING']));
+    using connection = await connect(port);
+    for (const allOrNothing of staysOpen ? [true, false] : [false]) {
+      const replies = await connection.send({ ...envelope, body, allOrNothing });
+      expect(replies.map(formatReply)).toEqual(['550 5.1.1 No', '550 5.1.1 No']);
+    }
+    expect(lines).not.toContain('Hello');
+    expect(connection.isOpen).toBe(staysOpen);
   });
 
   test('and line by line where it cannot', async () => {
