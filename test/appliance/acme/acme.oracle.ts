@@ -306,7 +306,7 @@ describe.skipIf(!canRun && process.env.CI === undefined)('the keeper and Pebble'
     expect(status.lastFailure?.fix).toContain('tls.directory');
   });
 
-  test('say that a profile is not offered, and do without one that was not asked for', async () => {
+  test('say that the profile of the configuration is not offered', async () => {
     await using one = await begin({ domain, tls: { profile: 'nosuch' } });
     const { status } = await one.relay.until('a failure', ({ lastFailure }) => lastFailure !== undefined);
     expect(status.lastFailure?.message).toContain('has no profile nosuch');
