@@ -89,6 +89,7 @@ describe('import directions', () => {
       'dovecot-dict',
       'push',
       'transport',
+      'tls-report',
       'tls-mux',
       'http',
       'mxdeliv',
