@@ -11,7 +11,8 @@ fi
 (
   # A moment for the listener below to be there, so that nothing falls between the two.
   sleep 0.2
-  find /sys/devices -name modalias -exec cat {} + 2>/dev/null | sort -u | while read -r modalias; do
+  # From their events, since devices on the auxiliary bus have no file modalias.
+  find /sys/devices -name uevent -exec sed -n 's/^MODALIAS=//p' {} + 2>/dev/null | sort -u | while read -r modalias; do
     modprobe -q "$modalias"
   done
 ) &
