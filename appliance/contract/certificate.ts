@@ -29,7 +29,8 @@ const privateSuffixes: ReadonlySet<string> = new Set([
   'test',
 ]);
 
-function isPublic(domain: Domain): boolean {
+/** True for a domain that strangers on the Internet can look up or reach: an authority may vouch for it. */
+export function isPublicDomain(domain: Domain): boolean {
   if (domain.kind === 'ip') return isPublicAddress(domain.address);
   // Delta Chat takes a name with a leading underscore as one that nobody vouches for.
   return !domain.name.startsWith('_') && privateSuffix(domain) === undefined;
@@ -47,7 +48,7 @@ export function privateSuffix(domain: Domain): string | undefined {
 /** Who signs the relay's certificate: an authority over ACME, or the relay itself. */
 export function certificateSource({ domain, tls }: Pick<Config, 'domain' | 'tls'>): 'acme' | 'self-signed' {
   if (tls.certificate !== 'auto') return tls.certificate;
-  return isPublic(domain) ? 'acme' : 'self-signed';
+  return isPublicDomain(domain) ? 'acme' : 'self-signed';
 }
 
 /** Names the certificate is for: the domain itself first, then what a chatmail relay serves under it. */

@@ -7,7 +7,8 @@
  * (RFC 1035 §5.1), host names in them absolute with the final dot.
  */
 import { createHash } from 'node:crypto';
-import { type Domain, isSelfSigned } from './domain.ts';
+import { isPublicDomain } from './certificate.ts';
+import type { Domain } from './domain.ts';
 
 /** All records of one type at one name (RFC 9499 §4). Values are a set: their order means nothing. */
 export interface RecordSet {
@@ -125,7 +126,7 @@ export function wantedRecords(input: RelayDnsInput): readonly WantedRecord[] {
   if (input.domain.kind === 'ip') return [];
   const { name } = input.domain;
   const host = `${name}.`;
-  const vouched = !isSelfSigned(input.domain);
+  const vouched = isPublicDomain(input.domain);
   const records: WantedRecord[] = [];
   const add = (
     level: WantedRecord['level'],

@@ -80,8 +80,3 @@ export function isMailDomain(domain: Domain, text: string): boolean {
     return false;
   }
 }
-
-/** True where no certificate authority is expected to vouch for the domain. */
-export function isSelfSigned(domain: Domain): boolean {
-  return domain.kind === 'ip' || domain.name.startsWith('_');
-}

@@ -3,7 +3,7 @@ import { pbkdf2Sync } from 'node:crypto';
 import { totalmem, availableParallelism } from 'node:os';
 import { privateSuffix } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
-import { isSelfSigned, mailDomain } from '../contract/domain.ts';
+import { mailDomain } from '../contract/domain.ts';
 import { type OutgoingLimits, outgoingLimits } from '../contract/outgoing.ts';
 import { paths } from '../contract/paths.ts';
 import { ports } from '../contract/ports.ts';
@@ -21,7 +21,6 @@ export interface TemplateLocals extends Machine {
   readonly mailDomain: string;
   /** A name without brackets that any program takes for a host name. */
   readonly hostname: string;
-  readonly selfSigned: boolean;
   /** `lan`, `home.arpa`: what only the name servers of the operator's network know; undefined for the Internet's. */
   readonly privateSuffix: string | undefined;
   readonly ipv6: boolean;
@@ -100,7 +99,6 @@ export function templateLocals(
     config,
     mailDomain: mailDomain(config.domain),
     hostname: hostnameOf(config),
-    selfSigned: isSelfSigned(config.domain),
     privateSuffix: privateSuffix(config.domain),
     ipv6: config.network.ipv6 !== 'off',
     wifi: wifiLocals(config, wifiPassword),

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { isIPv4, isIPv6 } from 'node:net';
 import { resolve } from 'node:path';
 import { ConfigError, messageOf } from '../../appliance/base/errors.ts';
-import { type Domain, isSelfSigned, parseDomain } from '../../appliance/contract/domain.ts';
+import { isPublicDomain } from '../../appliance/contract/certificate.ts';
+import { type Domain, parseDomain } from '../../appliance/contract/domain.ts';
 import type { DkimPublicKey, RelayDnsInput } from '../../appliance/contract/dns-records.ts';
 import { dkimPublicKey } from '../../appliance/dns/dkim-key.ts';
 import { canonicalValue } from '../../appliance/dns/rdata.ts';
@@ -134,7 +135,7 @@ function addresses(given: readonly string[], flag: '--ipv4' | '--ipv6', domain: 
     }
     const address = canonicalValue(type, text);
     // A name that nobody vouches for may well be one of a local network.
-    const reason = isSelfSigned(domain) ? null : privateReason(address);
+    const reason = isPublicDomain(domain) ? privateReason(address) : null;
     if (reason !== null) {
       throw new CliError('usage', `${flag} ${address} is ${reason}, which nobody outside can reach`, {
         fix: 'Give the public address: that of the router where the relay is behind one',

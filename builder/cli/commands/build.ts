@@ -3,7 +3,8 @@ import { homedir } from 'node:os';
 import { relative, resolve } from 'node:path';
 import process from 'node:process';
 import { systemClock } from '../../../appliance/base/clock.ts';
-import { isSelfSigned, plainDomain } from '../../../appliance/contract/domain.ts';
+import { isPublicDomain } from '../../../appliance/contract/certificate.ts';
+import { plainDomain } from '../../../appliance/contract/domain.ts';
 import { providers } from '../../../appliance/dns/providers/index.ts';
 import { isPublicAddress } from '../../../appliance/contract/public-address.ts';
 import { targets } from '../../../images/index.ts';
@@ -209,7 +210,7 @@ function nextSteps(
   dnsCommands: readonly string[],
 ): string {
   const dns =
-    isSelfSigned(appliance.domain) || dnsCommands.length === 0
+    appliance.domain.kind === 'ip' || !isPublicDomain(appliance.domain) || dnsCommands.length === 0
       ? []
       : [
           '  when it runs where it shall stay, point the name at it:',

@@ -1,11 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import {
-  isMailDomain,
-  isSelfSigned,
-  mailDomain,
-  parseDomain,
-  plainDomain,
-} from '../../../appliance/contract/domain.ts';
+import { isMailDomain, mailDomain, parseDomain, plainDomain } from '../../../appliance/contract/domain.ts';
 
 describe('parseDomain', () => {
   test.each([
@@ -75,13 +69,5 @@ describe('address literals', () => {
       expect(isMailDomain(v6, text)).toBe(false);
     }
     expect(isMailDomain(parseDomain('chat.example.org'), 'CHAT.example.org')).toBe(true);
-  });
-
-  test('and names that start with an underscore have no certificate authority', () => {
-    expect([v4, parseDomain('_a.example'), parseDomain('a.example')].map(isSelfSigned)).toEqual([
-      true,
-      true,
-      false,
-    ]);
   });
 });
