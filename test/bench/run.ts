@@ -13,6 +13,7 @@ import { buildBench } from './build.ts';
 import { flashBench } from './flash.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench } from './memory.ts';
+import { smallMemoryBench } from './memory-small.ts';
 import { milterBench } from './milter.ts';
 import { muxBench } from './mux.ts';
 import { sizesBench } from './sizes.ts';
@@ -25,6 +26,7 @@ const benches: readonly Bench[] = [
   milterBench,
   muxBench,
   memoryBench,
+  smallMemoryBench,
   latencyBench,
   mxdelivBench,
   bootBench,

@@ -2,21 +2,16 @@
  * What a relay writes to DATA while nobody uses it, and for each message: cards wear by it. DATA is a
  * filesystem made and mounted as on the device, on a loop device whose counters tell what really went down.
  */
-import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { $ } from 'zx';
 import { dataFormatArguments, dataMountOptions } from '../../appliance/disk/prepare-data.ts';
-import { encodeHeaders } from '../../appliance/filter/message.ts';
-import { armor, encryptedMessage, newPacket } from '../fixtures/filter/messages.ts';
-import { ImapClient, SmtpClient, startTls } from '../oracles/mail-client.ts';
 import { builtRoot } from '../vm/built-image.ts';
 import { RelayNamespace } from '../vm/relay-namespace.ts';
 import { type Bench, type BenchTable, format } from './bench.ts';
+import { chatMessage, domain, fetchNewest, send, senderSession, waitingInbox } from './clients.ts';
 
-const domain = 'chat.example.org';
-const password = 'correct-horse-battery';
 const [sender, reader] = [`alice0001@${domain}`, `bob000001@${domain}`];
 const dataBytes = 2 * 1024 ** 3;
 /** After the start: certificates, first log lines, the journal's first commits. */
@@ -63,7 +58,8 @@ export const writesBench: Bench = {
     const mail = await disk.during(async () => {
       for (let count = 1; count <= messageCount; count++) {
         signal.throwIfAborted();
-        await exchange(smtp, inbox, count);
+        await send(smtp, sender, reader, chatMessage(sender, messageBytes));
+        await fetchNewest(inbox, count);
         await sleep(pauseMs, undefined, { signal });
       }
       await sleep(afterwardsMs, undefined, { signal });
@@ -139,61 +135,6 @@ async function dataDisk(directory: string, signal: AbortSignal): Promise<DataDis
       await cleanup`losetup --detach ${device}`;
     },
   };
-}
-
-/** Signs in, which makes the account; a machine under load refuses new ones for a while. */
-async function waitingInbox(
-  relay: RelayNamespace,
-  address: string,
-  signal: AbortSignal,
-): Promise<ImapClient> {
-  for (let attempt = 1; ; attempt++) {
-    const client = new ImapClient(await startTls(await relay.connect(993), domain));
-    await client.greeting();
-    const { status, text } = await client.login(address, password);
-    if (status === 'OK') {
-      await client.command('SELECT INBOX');
-      await idleIn(client);
-      return client;
-    }
-    client[Symbol.dispose]();
-    if (attempt === 20) throw new Error(`${address} cannot sign in: ${text}`);
-    await sleep(3000, undefined, { signal });
-  }
-}
-
-async function idleIn(client: ImapClient): Promise<void> {
-  client.write('idle IDLE\r\n');
-  await client.read(/\+ [^\n]*\n/);
-}
-
-async function senderSession(relay: RelayNamespace, address: string): Promise<SmtpClient> {
-  const client = new SmtpClient(await startTls(await relay.connect(465), domain));
-  await client.reply();
-  await client.command('EHLO client.example');
-  const { code, text } = await client.login(address, password);
-  if (code !== 235) throw new Error(`The sender cannot sign in: ${text}`);
-  return client;
-}
-
-/** Sends a message, and has its reader fetch it and wait for the next. */
-async function exchange(smtp: SmtpClient, inbox: ImapClient, count: number): Promise<void> {
-  // A session key packet, and as much encrypted data as makes the body its size in base64.
-  const data = Buffer.concat([Buffer.from([1]), randomBytes(Math.floor((messageBytes * 3) / 4))]);
-  const { headers, body } = encryptedMessage({
-    from: sender,
-    armor: armor(Buffer.concat([newPacket(1, randomBytes(94), 1), newPacket(18, data)])),
-  });
-  const text = Buffer.concat([encodeHeaders(headers), body])
-    .toString('latin1')
-    .replace(/\r\n$/, '');
-  const reply = await smtp.send(sender, [reader], text);
-  if (reply.code !== 250) throw new Error(`Message ${count} was refused: ${reply.text}`);
-  await inbox.read(new RegExp(`\\* ${count} EXISTS\\r?\\n`));
-  inbox.write('DONE\r\n');
-  await inbox.read(/^idle OK[^\n]*\n/m);
-  await inbox.command(`FETCH ${count} (BODY.PEEK[])`);
-  await idleIn(inbox);
 }
 
 interface ChangedFile {

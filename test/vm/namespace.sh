@@ -2,6 +2,7 @@
 # Runs as root in fresh mount, PID and network namespaces: lays the appliance's root out as the initramfs
 # would, and becomes PID 1 of it. What differs from a machine: no disk, no DHCP, no clock of its own.
 #   $1 root squashfs   $2 directory for DATA   $3 directory that stands for BOOT   $4 mount point
+#   $5 what stands for /proc/meminfo; may be missing
 set -eu
 root_image=$1 data=$2 boot=$3 root=$4
 mount --make-rprivate /
@@ -9,6 +10,7 @@ mount -t squashfs -o ro,loop "$root_image" "$root"
 mount --bind "$data" "$root/data"
 mount --bind "$boot" "$root/boot"
 mount -t proc proc "$root/proc"
+if [ $# -gt 4 ]; then mount --bind "$5" "$root/proc/meminfo"; fi
 mount -t sysfs sysfs "$root/sys"
 # Of this network namespace; a machine's supervisor sets it with its other kernel settings.
 echo 80 >"$root/proc/sys/net/ipv4/ip_unprivileged_port_start"

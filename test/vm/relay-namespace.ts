@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { connect as connectTo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,9 +19,34 @@ export interface RelayNamespaceOptions {
   /** Keep DATA here and leave it there, to start again on it. */
   readonly dataDirectory?: string;
   readonly readyTimeoutMs?: number;
+  /** Takes the relay for a small machine; the memory controller must be of version 1. */
+  readonly memory?: MemoryLimits;
   /** Called when the namespaces and directories are there, before init starts. */
   readonly beforeStart?: (relay: RelayNamespace) => Promise<void>;
 }
+
+export interface MemoryLimits {
+  /** What /proc/meminfo says there is: programs and templates go by it, as on a device. */
+  readonly totalBytes: number;
+  /** What all processes together get, page cache, tmpfs and the kernel's memory for them included. */
+  readonly limitBytes: number;
+}
+
+export interface MemoryUse {
+  /** The most at once; with page cache, which takes whatever is free. */
+  readonly peakBytes: number;
+  /** What the kernel holds for the processes: sockets, page tables, names of files. */
+  readonly kernelBytes: number;
+  /** Files in tmpfs. */
+  readonly tmpfsBytes: number;
+  /** Pages of files that were thrown out and then read again: more than a few mean too little memory. */
+  readonly refaults: number;
+  /** Processes that the kernel killed for want of memory. */
+  readonly kills: number;
+}
+
+/** Where the memory controller of version 1 is mounted, if it is. */
+export const memoryController = '/sys/fs/cgroup/memory';
 
 /** The relay's and the clients' ends of the cable between the two namespaces. */
 export const relayAddress = '10.99.0.1';
@@ -44,6 +69,7 @@ export class RelayNamespace implements AsyncDisposable {
   readonly #directory: string;
   #init: ChildProcess | undefined;
   #proxy: ChildProcess | undefined;
+  #memoryGroup: string | undefined;
   #console = '';
 
   private constructor(directory: string, dataDirectory: string | undefined) {
@@ -82,13 +108,17 @@ export class RelayNamespace implements AsyncDisposable {
     await this.#startProxy();
     await options.beforeStart?.(this);
     const script = join(import.meta.dirname, 'namespace.sh');
+    const meminfo = await this.#limitMemory(options.memory);
     this.#init = spawn(
-      'ip',
+      'sh',
       // prettier-ignore
       [
-        'netns', 'exec', this.netns,
+        // ip-netns(8) hides /sys/fs/cgroup: a process joins the group before it.
+        '-c', 'if [ -n "$0" ]; then echo $$ >"$0/cgroup.procs"; fi; exec "$@"', this.#memoryGroup ?? '',
+        'ip', 'netns', 'exec', this.netns,
         'unshare', '--mount', '--pid', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child',
         'sh', script, options.rootImage, this.dataDirectory, boot, root,
+        ...(meminfo === undefined ? [] : [meminfo]),
       ],
       { stdio: ['ignore', 'pipe', 'pipe'] },
     );
@@ -98,6 +128,42 @@ export class RelayNamespace implements AsyncDisposable {
       });
     }
     await this.waitForConsole(/^chatmail: ready/m, options.readyTimeoutMs ?? 60_000);
+  }
+
+  /** @returns what namespace.sh is to put in place of /proc/meminfo */
+  async #limitMemory(limits: MemoryLimits | undefined): Promise<string | undefined> {
+    if (limits === undefined) return undefined;
+    const group = join(memoryController, this.netns);
+    await mkdir(group);
+    this.#memoryGroup = group;
+    await writeFile(join(group, 'memory.limit_in_bytes'), String(limits.limitBytes));
+    const meminfo = join(this.#directory, 'meminfo');
+    const kilobytes = Math.floor(limits.totalBytes / 1024);
+    const host = await readFile('/proc/meminfo', 'utf8');
+    await writeFile(
+      meminfo,
+      host
+        .replace(/^(MemTotal:\s+)\d+/m, `$1${kilobytes}`)
+        .replace(/^(Mem(?:Free|Available):\s+)\d+/gm, `$1${Math.floor(kilobytes / 2)}`),
+    );
+    return meminfo;
+  }
+
+  /** What the relay took of its `memory`. */
+  async memoryUse(): Promise<MemoryUse> {
+    const group = this.#memoryGroup;
+    if (group === undefined) throw new Error('This relay has no memory limits');
+    const read = (name: string) => readFile(join(group, `memory.${name}`), 'utf8');
+    const [stat, control] = [await read('stat'), await read('oom_control')];
+    const field = (text: string, name: string) =>
+      Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? NaN);
+    return {
+      peakBytes: Number(await read('max_usage_in_bytes')),
+      kernelBytes: Number(await read('kmem.usage_in_bytes')),
+      tmpfsBytes: field(stat, 'total_shmem'),
+      refaults: field(stat, 'total_workingset_refault_file'),
+      kills: field(control, 'oom_kill'),
+    };
   }
 
   #makeNetwork(): void {
@@ -246,6 +312,15 @@ export class RelayNamespace implements AsyncDisposable {
     await this.stop();
     this.#proxy?.kill();
     for (const name of [this.netns, this.clientNetns]) spawnSync('ip', ['netns', 'del', name]);
+    const group = this.#memoryGroup;
+    if (group !== undefined) {
+      const isGone = () =>
+        rmdir(group).then(
+          () => true,
+          () => false,
+        );
+      await waitUntil(isGone, 10_000, () => `the end of ${group}`);
+    }
     // The other mounts lived in the mount namespace and went with it.
     spawnSync('umount', ['--lazy', this.bootDirectory]);
     await rm(this.#directory, { recursive: true, force: true });
