@@ -15,7 +15,7 @@ import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import type { Log } from './base/log.ts';
 import { runDaemon } from './base/run-daemon.ts';
-import { isOwnCertificate } from './boot/certificate.ts';
+import { isVouchedFor } from './boot/certificate.ts';
 import { certificateNames } from './contract/certificate.ts';
 import { type Config, parseConfigText } from './contract/config.ts';
 import type { Domain } from './contract/domain.ts';
@@ -66,7 +66,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
 
   let config: Config = parseConfigText(await readFile(paths.edgeConfig, 'utf8'));
   let credentials = await readFile(paths.tlsCredentials, 'utf8');
-  let selfSigned = isOwnCertificate(credentials);
+  let vouchedFor = isVouchedFor(credentials, config);
   const supervisorSocket = join(dirname(paths.supervisorSocket), 'edge.sock');
 
   const keepers = await createEdgeKeepers({
@@ -83,7 +83,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
   const webHandler = createWebHandler({
     pages: await loadPages(paths.templates),
     config: () => config,
-    isVouchedFor: () => !selfSigned,
+    isVouchedFor: () => vouchedFor,
     isHealthy: async (signal) =>
       v.parse(healthSchema, await askSupervisor(supervisorSocket, { request: 'status' }, signal)).healthy,
     inviteTokens: createInviteTokenClient(paths.accountsSocket),
@@ -106,7 +106,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
     createHttpsServer({
       credentials,
       handle: (request, response) => {
-        if (!selfSigned) response.setHeader('strict-transport-security', strictTransportSecurity);
+        if (vouchedFor) response.setHeader('strict-transport-security', strictTransportSecurity);
         if (pathOf(request) === '/mxdeliv') mxDeliv(request, response);
         else pages(request, response);
       },
@@ -143,7 +143,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
   const plainServer = createPlainServer({
     respondToChallenge: (path) => keepers.challenges.http.respond(path),
     hosts: httpsHosts(config.domain),
-    pages: () => (selfSigned ? pages : undefined),
+    pages: () => (vouchedFor ? undefined : pages),
     log: log.child('http'),
   });
   stack.defer(() => {
@@ -166,8 +166,8 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
       const nextCredentials = await readFile(paths.tlsCredentials, 'utf8');
       if (nextCredentials !== credentials) httpsServer.setCredentials(nextCredentials);
       credentials = nextCredentials;
-      selfSigned = isOwnCertificate(credentials);
       config = next;
+      vouchedFor = isVouchedFor(credentials, config);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();

@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog } from './base/log.ts';
-import { isOwnCertificate } from './boot/certificate.ts';
+import { isVouchedFor } from './boot/certificate.ts';
 import { startUp } from './boot/start-up.ts';
 import { keepSavingTime, saveTime, setBootTime } from './clock/clock-keeper.ts';
 import { isSynchronised } from './clock/synchronised.ts';
@@ -137,11 +137,12 @@ async function run(): Promise<void> {
     signal,
     outputs: inNamespace ? [standardOutput] : await openConsoles(signal),
     readState: async (fresh) => {
-      const isVouchedFor = !isOwnCertificate(readIfPresent(paths.tlsCredentials));
+      const credentials = readIfPresent(paths.tlsCredentials);
+      const vouchedFor = config !== undefined && isVouchedFor(credentials, config);
       // The code on the screen must not outlive the certificate it was made for.
-      if (config !== undefined && (fresh || isVouchedFor !== invitedVouchedFor)) {
-        invite = makeInvite(config, isVouchedFor);
-        invitedVouchedFor = isVouchedFor;
+      if (config !== undefined && (fresh || vouchedFor !== invitedVouchedFor)) {
+        invite = makeInvite(config, vouchedFor);
+        invitedVouchedFor = vouchedFor;
       }
       const edge = canServe ? await edgeStatus() : undefined;
       const status = supervision.status();

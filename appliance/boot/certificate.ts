@@ -9,6 +9,7 @@ import {
 } from 'node:crypto';
 import { promisify } from 'node:util';
 import { certificateNames } from '../contract/certificate.ts';
+import type { Config } from '../contract/config.ts';
 import { type Domain, plainDomain } from '../contract/domain.ts';
 
 /** No clock that is right is earlier, and a board that believes it is 2024 must not find it in the future. */
@@ -51,6 +52,32 @@ export function isOwnCertificate(certificatePem: string): boolean {
   } catch {
     return true;
   }
+}
+
+/**
+ * True for a certificate that everybody's clients believe: neither the relay's own, nor one by an authority
+ * that only this configuration knows. Delta Chat carries its own list of authorities.
+ * @param certificatePem the chain, the relay's own certificate first
+ */
+export function isVouchedFor(certificatePem: string, { tls }: Pick<Config, 'tls'>): boolean {
+  if (isOwnCertificate(certificatePem)) return false;
+  const chain = certificatesIn(certificatePem);
+  return !certificatesIn(tls.authorities.join('\n')).some((authority) =>
+    chain.some(
+      (certificate) => certificate.checkIssued(authority) && certificate.verify(authority.publicKey),
+    ),
+  );
+}
+
+function certificatesIn(pem: string): X509Certificate[] {
+  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.flatMap((block) => {
+    try {
+      return [new X509Certificate(block)];
+    } catch {
+      return [];
+    }
+  });
 }
 
 /** Makes an RSA-2048 key and a certificate for it, valid from 2024 until ten years from `nowMs`. */

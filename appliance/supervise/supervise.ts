@@ -14,6 +14,9 @@ import type { Job, Service } from './service.ts';
 import { defaultLogLimits, type LogLimits, ServiceLog } from './service-log.ts';
 import { ServiceRunner } from './service-runner.ts';
 
+/** A relay whose web pages cannot start serves all the same: nobody waits longer for them to be told. */
+const defaultSecondaryPatienceMs = 5000;
+
 export interface SupervisionOptions {
   readonly clock: Clock;
   readonly log: Log;
@@ -26,6 +29,8 @@ export interface SupervisionOptions {
   readonly backOffScheduleMs?: readonly number[];
   readonly healthyAfterMs?: number;
   readonly healthEveryMs?: number;
+  /** How long `firstReady` waits for services that are not vital, after those that are. */
+  readonly secondaryPatienceMs?: number;
   /** Called whenever a status has changed. */
   readonly onChange?: () => void;
 }
@@ -120,9 +125,17 @@ export class Supervision {
     runner.start(service.needs.map((need) => this.#runners.get(need)?.firstReady ?? Promise.resolve()));
   }
 
-  /** Settles when every service has been ready once. */
+  /** Settles when every service has been ready once; for those that are not vital it waits a few seconds. */
   async firstReady(): Promise<void> {
-    await Promise.all([...this.#runners.values()].map((runner) => runner.firstReady));
+    const { clock, secondaryPatienceMs = defaultSecondaryPatienceMs } = this.#options;
+    const runners = [...this.#runners.values()];
+    await Promise.all(this.#vital.map((runner) => runner.firstReady));
+    const patience = new AbortController();
+    await Promise.race([
+      Promise.all(runners.map((runner) => runner.firstReady)),
+      clock.sleep(secondaryPatienceMs, patience.signal).catch(() => {}),
+    ]);
+    patience.abort();
   }
 
   /** True while every vital service runs and every health check of theirs holds. */

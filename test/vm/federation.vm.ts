@@ -3,12 +3,12 @@
  * are real; whatever way is left open between the relays, what is written arrives.
  */
 import { execFileSync } from 'node:child_process';
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { chown, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { users } from '../../appliance/contract/users.ts';
-import { type Authority, makeAuthority } from '../oracles/authority.ts';
+import { type CertificateAuthority, makeAuthority } from '../fakes/certificates.ts';
 import { DeltaChat } from '../oracles/delta-chat.ts';
 import { builtRoot } from './built-image.ts';
 import { befriend, exchangeTenMessages, sendFile } from './chat.ts';
@@ -19,18 +19,18 @@ interface Place extends Site {
   readonly credentials: string;
 }
 
-async function place(authority: Authority, domain: string, address: string): Promise<Place> {
-  const credentials = await authority.issue([domain, `www.${domain}`, `mta-sts.${domain}`]);
-  const key = new X509Certificate(credentials).publicKey.export({ type: 'spki', format: 'der' });
-  const tlsaSpkiSha256 = [createHash('sha256').update(key).digest('hex')];
-  return { domain, address, dkimKey: newDkimKey(), tlsaSpkiSha256, credentials };
+function place(authority: CertificateAuthority, domain: string, address: string): Place {
+  const { key, cert, certificate } = authority.issue([domain, `www.${domain}`, `mta-sts.${domain}`]);
+  const publicKey = certificate.publicKey.export({ type: 'spki', format: 'der' });
+  const tlsaSpkiSha256 = [createHash('sha256').update(publicKey).digest('hex')];
+  return { domain, address, dkimKey: newDkimKey(), tlsaSpkiSha256, credentials: key + cert };
 }
 
 /** A relay as it is after weeks of service: with a certificate that an authority has given it. */
 async function startRelay(
   internet: Internet,
   site: Place,
-  authorities: readonly Authority[],
+  authorities: readonly CertificateAuthority[],
 ): Promise<RelayNamespace> {
   return RelayNamespace.start({
     rootImage: (await builtRoot()).path,
@@ -41,7 +41,7 @@ async function startRelay(
         certificate: 'acme',
         // Nobody answers there; the certificate is still good for long enough.
         directory: `https://${nameServerAddress}/directory`,
-        authorities: authorities.map(({ certificate }) => certificate),
+        authorities: authorities.map(({ certificatePem }) => certificatePem),
       },
       secrets: { dkimKey: site.dkimKey },
     },
@@ -89,10 +89,10 @@ describe.each([
   let people: readonly [DeltaChat, DeltaChat];
 
   beforeAll(async () => {
-    const authority = await makeAuthority();
+    const authority = makeAuthority();
     const sites = [
-      await place(authority, 'nine.example', '198.51.100.9'),
-      await place(authority, 'ten.example', '198.51.100.10'),
+      place(authority, 'nine.example', '198.51.100.9'),
+      place(authority, 'ten.example', '198.51.100.10'),
     ] as const;
     const internet = stack.use(await Internet.start(sites));
     const start = async (site: Place) =>

@@ -2,8 +2,10 @@ import { X509Certificate } from 'node:crypto';
 import { connect, createServer } from 'node:tls';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { isUsableCertificate, makeSelfSigned } from '../../../appliance/boot/certificate.ts';
+import { isUsableCertificate, isVouchedFor, makeSelfSigned } from '../../../appliance/boot/certificate.ts';
+import { parseConfig } from '../../../appliance/contract/config.ts';
 import { parseDomain } from '../../../appliance/contract/domain.ts';
+import { makeAuthority } from '../../fakes/certificates.ts';
 
 const now = Date.UTC(2026, 5, 1);
 
@@ -54,5 +56,25 @@ describe('isUsableCertificate', () => {
     expect(isUsableCertificate({ ...made, keyPem: other.keyPem }, domain, now)).toBe(false);
     expect(isUsableCertificate(made, domain, Date.UTC(2036, 5, 2))).toBe(false);
     expect(isUsableCertificate({ keyPem: '', certificatePem: '' }, domain, now)).toBe(false);
+  });
+});
+
+describe('isVouchedFor', () => {
+  const domain = 'chat.example.org';
+  const authority = makeAuthority();
+  const { cert } = authority.issue([domain]);
+  const other = makeAuthority('Another').certificatePem;
+
+  test('believes an authority that the configuration does not have to name', () => {
+    expect(isVouchedFor(cert, parseConfig({ domain }))).toBe(true);
+    expect(isVouchedFor(cert, parseConfig({ domain, tls: { authorities: [other] } }))).toBe(true);
+  });
+
+  test('knows that clients do not believe an authority of a private network, nor the relay itself', async () => {
+    const config = parseConfig({ domain, tls: { authorities: [other, authority.certificatePem] } });
+    expect(isVouchedFor(cert, config)).toBe(false);
+    const { certificatePem } = await makeSelfSigned(parseDomain(domain), now);
+    expect(isVouchedFor(certificatePem, parseConfig({ domain }))).toBe(false);
+    expect(isVouchedFor('nonsense', parseConfig({ domain }))).toBe(false);
   });
 });

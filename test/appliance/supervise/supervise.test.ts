@@ -157,6 +157,16 @@ describe.skipIf(process.platform !== 'linux')('Supervision', () => {
     expect(status('none').reason).toContain('ENOENT');
   });
 
+  test('is ready without what is not vital, but waits a moment for it', async () => {
+    const { supervision, status } = await bench(
+      [sh('mail', 'exec sleep 1000'), sh('pages', 'exit 1', { isVital: false })],
+      { secondaryPatienceMs: 50 },
+    );
+    await supervision.firstReady();
+    expect(status('mail').state).toBe('running');
+    expect(status('pages').failures).toBeGreaterThan(0);
+  });
+
   test('gives up on a start that never gets ready', async () => {
     const { status } = await bench([
       sh('deaf', 'exec sleep 1000', { ready: { kind: 'unix', path: '/nonexistent' }, readyTimeoutMs: 100 }),
