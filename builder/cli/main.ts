@@ -16,8 +16,8 @@ const verbs: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
 const overview = `chatmail-build: a domain name in, a bootable chatmail relay out
 
 Build
-  chatmail-build --domain chat.example.org        an image for a virtual machine
-      [--target vm-x86_64|vm-arm64] [--out DIR] [--config FILE] [--mirror URL] [--offline] [--lock FILE]
+  chatmail-build --domain chat.example.org        an image for a machine or a Raspberry Pi
+      [--target vm-x86_64|vm-arm64|rpi-arm64] [--out DIR] [--config FILE] [--lock FILE] [--offline]
       [--dns PROVIDER]                            and publishes its DNS records
 
 Try
