@@ -71,6 +71,8 @@ export async function requestHttps(options: HttpsRequest): Promise<HttpsReply> {
         },
       );
       request.once('error', reject);
+      // Also without an error: after a 101 Node just ends the connection.
+      request.once('close', () => reject(new Error('The connection was closed without an answer')));
       request.end(body);
     });
   } catch (error) {

@@ -35,6 +35,8 @@ export function createGateway(url: string): { post: PostToken } & Disposable {
           },
         );
         outgoing.once('error', reject);
+        // Also without an error: after a 101 Node just ends the connection.
+        outgoing.once('close', () => reject(new Error('The connection was closed without an answer')));
         outgoing.end(body);
       });
     },

@@ -30,6 +30,8 @@ export function postReport(
     },
   );
   outgoing.on('error', reject);
+  // Also without an error: after a 101 Node just ends the connection.
+  outgoing.once('close', () => reject(new Error('The connection was closed without an answer')));
   outgoing.end(gzip);
   return promise;
 }

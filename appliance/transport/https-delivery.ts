@@ -140,6 +140,8 @@ async function converse(
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   outgoing.once('response', resolve);
   outgoing.on('error', reject);
+  // Node ends a connection that is switched to another protocol (101) without a word of error.
+  outgoing.once('close', () => reject(new Error('The connection was closed without an answer')));
   try {
     await Promise.race([promise, write(outgoing, message.body)]);
     const response = await promise;

@@ -178,6 +178,15 @@ describe('HTTPS', () => {
     expect(other.smtpConnections).toBe(0);
   });
 
+  test('an answer that is the start of another protocol is none', async () => {
+    const { other, send } = await side();
+    other.httpsAnswer = (request) =>
+      request.socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
+    expect(await send()).toEqual([
+      '451 4.4.1 mx.other.example HTTPS: The connection was closed without an answer',
+    ]);
+  });
+
   test('a connection lost after the whole message means later, too', async () => {
     const { other, send } = await side();
     other.httpsAnswer = (request) => {
