@@ -125,6 +125,31 @@ describe('createHttpsServer', () => {
     expect((await secure(port)).encrypted).toBe(true);
   });
 
+  test('answers a few requests that come at once, and drops who asks on and on', async () => {
+    let asked = 0;
+    const port = await start({
+      handle: (_, response) => {
+        asked++;
+        setImmediate(() => response.end('x'));
+      },
+    });
+    const get = 'GET / HTTP/1.1\r\nHost: a\r\n';
+    const few = await secure(port);
+    few.write(`${`${get}\r\n`.repeat(3)}${get}Connection: close\r\n\r\n`);
+    expect((await heardUntilEnd(few)).match(/HTTP\/1\.1 200/g)).toHaveLength(4);
+    const one = await secure(port);
+    for (let round = 0; round < 10; round++) {
+      one.write(`${get}\r\n`);
+      await once(one, 'data');
+    }
+    one.destroy();
+    asked = 0;
+    const many = await secure(port);
+    many.write(`${get}\r\n`.repeat(500));
+    await heardUntilEnd(many).catch(() => {});
+    expect(asked).toBe(4);
+  });
+
   test('is not brought down by a handler that throws', async () => {
     const port = await start({
       handle: () => {
