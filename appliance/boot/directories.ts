@@ -1,6 +1,8 @@
 /** The directories that must be there before services start, with owners and modes. */
-import { chmod, chown, mkdir, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { systemCode } from '../base/errors.ts';
 import { paths } from '../contract/paths.ts';
 import { groups, users } from '../contract/users.ts';
 
@@ -88,13 +90,33 @@ export const runDirectories: readonly Directory[] = [
   directory(dirname(paths.accountsSocket), 'relay', 'edge', 0o2750),
 ];
 
-/** Makes what is missing and mends owners and modes; never descends into what is there. */
+/**
+ * Makes what is missing and mends owners and modes; never descends into what is there. Some lie in directories of
+ * a service, which may have put a link there: root must not give away what it leads to.
+ */
 export async function ensureDirectories(directories: readonly Directory[]): Promise<void> {
-  for (const { path, uid, gid, mode } of directories) {
-    await mkdir(path, { recursive: true });
-    const now = await stat(path);
-    if (now.uid !== uid || now.gid !== gid) await chown(path, uid, gid);
-    // chown(2) clears the setgid bit, so the mode comes last.
-    if ((now.mode & 0o7777) !== mode || now.uid !== uid || now.gid !== gid) await chmod(path, mode);
+  for (const wanted of directories) {
+    await makeDirectory(wanted.path);
+    await using directory = await open(wanted.path, constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    await mend(directory, wanted);
   }
+}
+
+async function makeDirectory(path: string): Promise<void> {
+  const found = await lstat(path).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (found?.isDirectory() === true) return;
+  // What stands in the way is no directory, so nothing that anybody has put into one is lost.
+  if (found !== undefined) await unlink(path);
+  await mkdir(path, { recursive: true });
+}
+
+async function mend(directory: FileHandle, { uid, gid, mode }: Directory): Promise<void> {
+  const now = await directory.stat();
+  const isOwned = now.uid === uid && now.gid === gid;
+  if (!isOwned) await directory.chown(uid, gid);
+  // chown(2) clears the setgid bit, so the mode comes last.
+  if ((now.mode & 0o7777) !== mode || !isOwned) await directory.chmod(mode);
 }
