@@ -149,9 +149,10 @@ export const controlEndpoints = [
     allowed: ['status', 'logs', 'restart', 'reload-certificates', 'reboot', 'poweroff'],
   },
   {
+    // Strangers meet the edge: who takes it over gets neither logs, which name people, nor the machine's switch.
     path: join(dirname(paths.supervisorSocket), 'edge.sock'),
     gid: groups.edge,
-    allowed: ['status', 'logs', 'restart', 'reload-certificates', 'reboot', 'poweroff'],
+    allowed: ['status', 'reload-certificates'],
   },
   { path: join(dirname(paths.supervisorSocket), 'relay.sock'), gid: groups.relay, allowed: ['status'] },
 ] as const;
