@@ -42,6 +42,8 @@ export function createPlainServer({ log, ...options }: PlainServerOptions): Serv
     }, log),
   );
   server.maxConnections = maxConnections;
+  // Of accept(2): the next client may do better.
+  server.on('error', (error) => log.warn('accept failed', { error: error.message }));
   server.maxRequestsPerSocket = 100;
   server.timeout = 30_000;
   const perAddress = new ClientCounter(maxPerAddress);

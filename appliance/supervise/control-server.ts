@@ -66,7 +66,8 @@ async function listen(server: Server, { path, gid }: ControlEndpoint): Promise<v
   }
   await new Promise<void>((resolve, reject) => {
     server.once('listening', resolve);
-    server.once('error', reject);
+    // Later it is for want of descriptors that a client cannot be accepted, which must not end the supervisor.
+    server.on('error', reject);
   });
   if (gid !== undefined) {
     await chown(path, process.getuid?.() ?? 0, gid);

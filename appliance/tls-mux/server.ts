@@ -131,6 +131,8 @@ export function createMux(options: MuxOptions, signal: AbortSignal): Server {
     });
   });
   server.maxConnections = settings.maxConnections;
+  // accept(2) tells of errors of the network and of want of descriptors, too: the next client may do better.
+  server.on('error', (error) => settings.log.warn('accept failed', { error: error.message }));
   signal.addEventListener(
     'abort',
     () => {

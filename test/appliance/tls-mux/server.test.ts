@@ -344,6 +344,21 @@ describe('createMux', () => {
     expect((await hello(port, [])).line).toBe('web\n');
   });
 
+  test('survives a client that cannot be accepted', async () => {
+    const lines: string[] = [];
+    const server = createMux(
+      {
+        byProtocol: new Map(),
+        fallback: await backend('web'),
+        log: createLog('mux', (line) => lines.push(line)),
+      },
+      new AbortController().signal,
+    );
+    // As Node tells what accept(2) does.
+    expect(server.emit('error', new Error('accept EMFILE'))).toBe(true);
+    expect(lines.join()).toContain('accept EMFILE');
+  });
+
   test('survives clients that vanish in the middle', async () => {
     const port = await mux({ fallback: await backend('web') });
     for (let index = 0; index < 20; index++) {
