@@ -8,13 +8,14 @@
  * mounted: leaves disks, network, clock, watchdog and kernel settings alone. Nothing else differs.
  */
 import { randomBytes } from 'node:crypto';
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import { createLog } from './base/log.ts';
+import { readRegularFile } from './base/regular-file.ts';
 import { isVouchedFor } from './boot/certificate.ts';
 import { startUp } from './boot/start-up.ts';
 import { keepSavingTime, saveTime, setBootTime } from './clock/clock-keeper.ts';
@@ -137,7 +138,7 @@ async function run(): Promise<void> {
     signal,
     outputs: inNamespace ? [standardOutput] : await openConsoles(signal),
     readState: async (fresh) => {
-      const credentials = readIfPresent(paths.tlsCredentials);
+      const credentials = await readCertificate(paths.tlsCredentials);
       const vouchedFor = config !== undefined && isVouchedFor(credentials, config);
       // The code on the screen must not outlive the certificate it was made for.
       if (config !== undefined && (fresh || vouchedFor !== invitedVouchedFor)) {
@@ -275,12 +276,12 @@ async function edgeStatus(): Promise<EdgeStatus | undefined> {
   }
 }
 
-function readIfPresent(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
+/** Key and chain come to a few kilobytes. */
+const maxCertificateBytes = 1024 * 1024;
+
+/** Nobody's where it cannot be read: the edge owns it. */
+async function readCertificate(path: string): Promise<string> {
+  return (await readRegularFile(path, maxCertificateBytes).catch(() => undefined)) ?? '';
 }
 
 try {

@@ -5,8 +5,9 @@
 import { generateKeyPair } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { readTextIfPresent, writeFileAtomic } from '../base/atomic-file.ts';
+import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Log } from '../base/log.ts';
+import { ForeignFileError, readRegularFile } from '../base/regular-file.ts';
 import { certificateSource } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
 import { users } from '../contract/users.ts';
@@ -29,6 +30,20 @@ interface KeyContext {
 const generate = promisify(generateKeyPair);
 const ownerOf = (user: 'relay' | 'edge') => ({ uid: users[user].uid, gid: users[user].gid });
 
+/** Key, certificate chain and more come to a few kilobytes. */
+const maxKeyFileBytes = 1024 * 1024;
+
+/** Services own these files: what is none is made anew, like one that is missing. */
+async function readKeyFile(path: string): Promise<string | undefined> {
+  try {
+    return await readRegularFile(path, maxKeyFileBytes);
+  } catch (error) {
+    // What the disk does not give out must not be replaced.
+    if (error instanceof ForeignFileError) return undefined;
+    throw error;
+  }
+}
+
 /** Makes what is missing, side by side: finding primes takes seconds on a small board. */
 export async function ensureKeys(
   config: Config,
@@ -47,7 +62,7 @@ export async function ensureKeys(
 
 /** A key that came with the seed takes the place of the one there is. */
 async function ensureDkimKey(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
-  const present = await readTextIfPresent(keyPaths.dkimKey);
+  const present = await readKeyFile(keyPaths.dkimKey);
   const { dkimKey } = config.secrets;
   const options = { mode: 0o600, owner: ownerOf('relay') };
   if (dkimKey !== undefined && dkimKey !== present) {
@@ -65,14 +80,14 @@ async function ensureDkimKey(config: Config, { keyPaths, log }: KeyContext): Pro
 async function takeDkimEd25519Key(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
   const { dkimEd25519Key } = config.secrets;
   if (dkimEd25519Key === undefined) return;
-  if (dkimEd25519Key === (await readTextIfPresent(keyPaths.dkimEd25519Key))) return;
+  if (dkimEd25519Key === (await readKeyFile(keyPaths.dkimEd25519Key))) return;
   await writeFileAtomic(keyPaths.dkimEd25519Key, dkimEd25519Key, { mode: 0o600, owner: ownerOf('relay') });
   log.info('second DKIM key taken from the seed');
 }
 
 /** A seed that names no provider takes the right to change records away again. */
 async function takeDnsCredentials(config: Config, { keyPaths, log }: KeyContext): Promise<void> {
-  const present = await readTextIfPresent(keyPaths.dnsCredentials);
+  const present = await readKeyFile(keyPaths.dnsCredentials);
   if (config.dns.provider === '') {
     if (present === undefined) return;
     await rm(keyPaths.dnsCredentials, { force: true });
@@ -88,7 +103,7 @@ async function takeDnsCredentials(config: Config, { keyPaths, log }: KeyContext)
 }
 
 async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyContext): Promise<void> {
-  const present = (await readTextIfPresent(keyPaths.tlsCredentials)) ?? '';
+  const present = (await readKeyFile(keyPaths.tlsCredentials)) ?? '';
   // One from an authority goes when the configuration wants none any more: nobody would renew it.
   const isWanted = certificateSource(config) === 'acme' || isOwnCertificate(present);
   if (isWanted && isUsableCertificate({ keyPem: present, certificatePem: present }, config.domain, nowMs))
@@ -100,7 +115,7 @@ async function ensureCertificate(config: Config, { keyPaths, nowMs, log }: KeyCo
 }
 
 async function ensureSshHostKey({ keyPaths, log }: KeyContext): Promise<void> {
-  if ((await readTextIfPresent(keyPaths.sshHostKey)) !== undefined) return;
+  if ((await readKeyFile(keyPaths.sshHostKey)) !== undefined) return;
   const { privateKey } = await generate('ed25519');
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
   await writeFileAtomic(keyPaths.sshHostKey, pem, { mode: 0o600, owner: ownerOf('edge') });

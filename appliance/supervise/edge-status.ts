@@ -1,7 +1,6 @@
 /** Reads what the edge says of itself, without believing that it means well. */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { ProtocolError, systemCode } from '../base/errors.ts';
+import { ProtocolError } from '../base/errors.ts';
+import { readRegularFile } from '../base/regular-file.ts';
 import { decodeEdgeStatus, type EdgeStatus, maxEdgeStatusBytes } from '../contract/edge-status.ts';
 
 /**
@@ -9,19 +8,8 @@ import { decodeEdgeStatus, type EdgeStatus, maxEdgeStatusBytes } from '../contra
  * @throws ProtocolError when it is none
  */
 export async function readEdgeStatus(path: string): Promise<EdgeStatus | undefined> {
-  // Neither led elsewhere by a link nor held up by a FIFO.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(path, flags).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw new ProtocolError('The status of the edge is not a file', { cause: error });
+  const text = await readRegularFile(path, maxEdgeStatusBytes).catch((error: unknown) => {
+    throw new ProtocolError('The status of the edge is not a file, or too long', { cause: error });
   });
-  if (file === undefined) return undefined;
-  await using _ = file;
-  if (!(await file.stat()).isFile()) throw new ProtocolError('The status of the edge is not a file');
-  const buffer = Buffer.alloc(maxEdgeStatusBytes + 1);
-  const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
-  if (bytesRead > maxEdgeStatusBytes) {
-    throw new ProtocolError(`The status of the edge is longer than ${maxEdgeStatusBytes} bytes`);
-  }
-  return decodeEdgeStatus(buffer.toString('utf8', 0, bytesRead));
+  return text === undefined ? undefined : decodeEdgeStatus(text);
 }

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { mkdtempDisposable, readFile, stat } from 'node:fs/promises';
+import { lstat, mkdtempDisposable, readFile, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -52,6 +53,26 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     }
     await ensureKeys(config, paths, options);
     expect(await read()).toEqual(first);
+  });
+
+  test('is held up by nothing that a service has put in the place of its files', async () => {
+    await using there = await place();
+    const { paths } = there;
+    for (const path of [paths.tlsCredentials, paths.sshHostKey, paths.dkimKey]) {
+      execFileSync('mkfifo', [path]);
+    }
+    await writeFile(paths.seed, 'secret');
+    await symlink(paths.seed, paths.dnsCredentials);
+    const config = parseConfig({
+      domain: 'chat.example.org',
+      dns: { provider: 'hetzner' },
+      secrets: { dnsCredentials: { token: 'x' } },
+    });
+    await ensureKeys(config, paths, options);
+    for (const path of [paths.tlsCredentials, paths.sshHostKey, paths.dkimKey, paths.dnsCredentials]) {
+      expect((await lstat(path)).isFile()).toBe(true);
+    }
+    expect(await readFile(paths.seed, 'utf8')).toBe('secret');
   });
 
   test('makes another certificate, and no other DKIM key, for another domain', async () => {
