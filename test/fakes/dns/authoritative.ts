@@ -100,7 +100,9 @@ export async function launch(options: Launch): Promise<RealServer> {
       const records = reply.answers.filter((record) => record.name === name && record.type === type);
       const [first] = records;
       if (first === undefined) return null;
-      return { ttlSec: first.ttlSec, values: records.map((record) => canonicalValue(type, record.value)) };
+      // Their order means nothing, and BIND changes it from answer to answer.
+      const values = records.map((record) => canonicalValue(type, record.value)).sort();
+      return { ttlSec: first.ttlSec, values };
     },
     async close() {
       await stop(child);
