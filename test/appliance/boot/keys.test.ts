@@ -66,7 +66,7 @@ describe.skipIf(!isRoot)('ensureKeys', () => {
     const config = parseConfig({
       domain: 'chat.example.org',
       dns: { provider: 'hetzner' },
-      secrets: { dnsCredentials: { token: 'x' } },
+      secrets: { dnsCredentials: { HETZNER_API_TOKEN: 'x' } },
     });
     await ensureKeys(config, paths, options);
     for (const path of [paths.tlsCredentials, paths.sshHostKey, paths.dkimKey, paths.dnsCredentials]) {
