@@ -99,6 +99,7 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
       limits: () => config.mail,
       injectionPort: ports.injection,
       localName: hostnameOf(config),
+      maxConcurrent: limits.deliveries,
       log: log.child('mxdeliv'),
     }),
   );

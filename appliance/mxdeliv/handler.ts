@@ -7,6 +7,7 @@
  * 200 and an SMTP reply: delivered · 400 and one: refused · 405 · 413: too large · 503: too many at once.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ClientCounter, clientKey } from '../base/client-address.ts';
 import { messageOf, ProtocolError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { SmtpSessionError } from '../smtp/client.ts';
@@ -24,6 +25,8 @@ export interface MxDelivOptions {
   readonly log: Log;
   /** Requests at once; each may hold an smtpd. @default 50 */
   readonly maxConcurrent?: number;
+  /** Those of one address (or /64): others must get their turn beside one that drips. @default 16 */
+  readonly maxPerClient?: number;
   /** How long a peer may take besides the time its bytes may. @default 60,000 */
   readonly timeoutMs?: number;
 }
@@ -47,6 +50,7 @@ class TooLargeError extends Error {}
 export function createMxDelivHandler(options: MxDelivOptions): MxDelivHandler {
   const { injectionPort, localName, log, maxConcurrent = 50, timeoutMs = 60_000 } = options;
   const injector = createInjector({ port: injectionPort, localName });
+  const clients = new ClientCounter(options.maxPerClient ?? 16);
   let active = 0;
 
   const deliver = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -91,10 +95,11 @@ export function createMxDelivHandler(options: MxDelivOptions): MxDelivHandler {
     // Without a listener a connection that breaks would end the process.
     request.on('error', () => {});
     response.on('error', () => {});
+    const client = clientKey(request.socket.remoteAddress ?? '');
     if (request.method !== 'POST') {
       response.setHeader('allow', 'POST');
       answer(response, 405, '502 5.5.1 Method not allowed');
-    } else if (active >= maxConcurrent) {
+    } else if (active >= maxConcurrent || !clients.tryEnter(client)) {
       response.setHeader('retry-after', '10');
       answer(response, 503, texts.busy, 'close');
     } else {
@@ -103,6 +108,7 @@ export function createMxDelivHandler(options: MxDelivOptions): MxDelivHandler {
         .catch((error: unknown) => fail(response, error))
         .finally(() => {
           active--;
+          clients.leave(client);
           // What a refused message still sends is thrown away, so that the answer can be read.
           request.resume();
         });

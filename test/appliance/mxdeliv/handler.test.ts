@@ -183,9 +183,12 @@ describe('limits', () => {
     expect((await post(port, envelope, message, 'PUT')).status).toBe(405);
   });
 
-  test('one too many at once is told to come again, and the others are served', async () => {
+  test.each([
+    ['', { maxConcurrent: 1 }],
+    [' of one address', { maxPerClient: 1 }],
+  ])('one too many at once%s is told to come again, and the others are served', async (_, limit) => {
     const sink = await sinkServer();
-    const { port, server } = await serve(sink.port, { maxConcurrent: 1 });
+    const { port, server } = await serve(sink.port, limit);
     const slow = httpRequest({
       port,
       host: '127.0.0.1',
@@ -200,6 +203,7 @@ describe('limits', () => {
     const [response] = (await once(slow, 'response')) as [{ statusCode: number; resume: () => void }];
     response.resume();
     expect(response.statusCode).toBe(200);
+    await expect.poll(async () => (await post(port, envelope)).status).toBe(200);
   });
 
   test.each(['a\nb\r\n', 'a\r\n.\nMAIL FROM:<x@y.example>\r\n', 'a\rb\r\n'])(
