@@ -71,6 +71,8 @@ export function serverContext(pem: string): SecureContextOptions {
 }
 
 const handshakeTimeoutMs = 10_000;
+/** On an average; shorter ones are sent to make us hold many. */
+const leastHeaderBytes = 64;
 /** Browsers come back for a second page, relays for a second message. */
 const keepAliveTimeoutMs = 30_000;
 /** A connection on which nothing moves at all; longer than the filter may take for a message. */
@@ -79,6 +81,7 @@ const idleTimeoutMs = 180_000;
 /** An HTTPS server that listens nowhere. Disposed, it drops its connections. */
 export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
   const { headersTimeoutMs = 15_000, requestTimeoutMs = 3_600_000, maxConnections = 1000, log } = options;
+  const maxHeaders = Math.floor(options.maxHeaderBytes / leastHeaderBytes);
   const server: Server = createServer(
     {
       ...serverContext(options.credentials),
@@ -89,8 +92,13 @@ export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
       connectionsCheckingInterval: Math.min(5000, headersTimeoutMs),
       keepAliveTimeout: keepAliveTimeoutMs,
     },
-    guarded(options.handle, log),
+    guarded((request, response) => {
+      // Node leaves out what is beyond its maximum, recipients of mail among it, and says nothing.
+      if (request.rawHeaders.length < 2 * maxHeaders) options.handle(request, response);
+      else response.writeHead(431, { connection: 'close' }).end();
+    }, log),
   );
+  server.maxHeadersCount = maxHeaders;
   server.timeout = idleTimeoutMs;
   server.maxRequestsPerSocket = 1000;
   // The deadlines of headers and requests are watched from this event on, which comes by itself only to a

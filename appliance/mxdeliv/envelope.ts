@@ -15,9 +15,15 @@ const maxRecipientHeaderBytes = 340;
 /** Of a request without recipients. */
 const otherHeaderBytes = 8 * 1024;
 
+/**
+ * Whoever asks for the smallest page may send as much, on each of hundreds of connections. The nginx before other
+ * relays takes 32 KiB, so no peer counts on more.
+ */
+const mostHeaderBytes = 64 * 1024;
+
 /** `maxHeaderSize` for the HTTP server in front: Node's own 16 KiB hold a few dozen recipients. */
 export function maxRequestHeaderBytes(maxRecipients: number): number {
-  return otherHeaderBytes + maxRecipients * maxRecipientHeaderBytes;
+  return Math.min(otherHeaderBytes + maxRecipients * maxRecipientHeaderBytes, mostHeaderBytes);
 }
 
 /**

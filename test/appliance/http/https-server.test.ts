@@ -150,6 +150,25 @@ describe('createHttpsServer', () => {
     expect(asked).toBe(4);
   });
 
+  test('refuses more headers than it takes, instead of passing over some', async () => {
+    let headers = 0;
+    const port = await start({
+      handle: (request, response) => {
+        headers = request.rawHeaders.length / 2;
+        response.setHeader('connection', 'close').end();
+      },
+    });
+    const ask = async (count: number): Promise<string> => {
+      const socket = await secure(port);
+      socket.write(`GET / HTTP/1.1\r\nHost: a\r\n${'X: y\r\n'.repeat(count - 1)}\r\n`);
+      return heardUntilEnd(socket);
+    };
+    expect(await ask(255)).toMatch(/^HTTP\/1\.1 200 /);
+    expect(headers).toBe(255);
+    expect(await ask(256)).toMatch(/^HTTP\/1\.1 431 /);
+    expect(await ask(3000)).toMatch(/^HTTP\/1\.1 431 |^$/);
+  });
+
   test('is not brought down by a handler that throws', async () => {
     const port = await start({
       handle: () => {

@@ -161,6 +161,11 @@ describe('an envelope', () => {
     expect((await post(port, { ...envelope, 'X-MAIL-TO': to })).status).toBe(200);
     expect((await sink.next()).recipients).toEqual(to);
   });
+
+  test('makes nobody hold more of a request than 64 KiB, whatever the limit says', () => {
+    expect(maxRequestHeaderBytes(10)).toBeLessThan(16 * 1024);
+    expect(maxRequestHeaderBytes(10_000)).toBe(64 * 1024);
+  });
 });
 
 describe('limits', () => {
