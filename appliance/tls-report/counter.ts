@@ -22,6 +22,11 @@ const maxDomains = 500;
 const maxPolicies = 8;
 const maxFailures = 50;
 const maxHosts = 10;
+/**
+ * Of all of it as JSON. Names and TLSA records are as long as their owners like, up to 64 KiB a policy, and whoever
+ * has an account and a zone can make us meet thousands.
+ */
+const maxTotalChars = 1024 * 1024;
 
 const policySchema = v.object({
   tlsa: v.array(v.string()),
@@ -58,12 +63,25 @@ export interface SessionCounter {
 export async function openSessionCounter(path: string): Promise<SessionCounter> {
   let all = parse(await readTextIfPresent(path));
   let changed = false;
+  let totalChars = JSON.stringify(all).length;
+  if (totalChars > maxTotalChars) {
+    all = [];
+    totalChars = 0;
+  }
+  /** False, and nothing is taken, when there is no room for `value` and the comma after it. */
+  const takesRoom = (value: unknown): boolean => {
+    const chars = JSON.stringify(value).length + 1;
+    if (totalChars + chars > maxTotalChars) return false;
+    totalChars += chars;
+    return true;
+  };
 
   const policyOf = (session: TlsSession, day: string): PolicyCounts | undefined => {
     let counts = all.find((one) => one.domain === session.domain && one.day === day);
     if (counts === undefined) {
       if (all.length >= maxDomains) return undefined;
       counts = { domain: session.domain, day, policies: [] };
+      if (!takesRoom(counts)) return undefined;
       all.push(counts);
     }
     const key = session.tlsa.join('\n');
@@ -71,6 +89,7 @@ export async function openSessionCounter(path: string): Promise<SessionCounter> 
     if (known !== undefined) return known;
     if (counts.policies.length >= maxPolicies) return undefined;
     const made: PolicyCounts = { tlsa: session.tlsa, hosts: [], successes: 0, failures: [] };
+    if (!takesRoom(made)) return undefined;
     counts.policies.push(made);
     return made;
   };
@@ -81,7 +100,9 @@ export async function openSessionCounter(path: string): Promise<SessionCounter> 
       if (policy === undefined) return;
       changed = true;
       const { host, result, receivingIp, sendingIp } = session;
-      if (!policy.hosts.includes(host) && policy.hosts.length < maxHosts) policy.hosts.push(host);
+      if (!policy.hosts.includes(host) && policy.hosts.length < maxHosts && takesRoom(host)) {
+        policy.hosts.push(host);
+      }
       if (result === 'success') {
         policy.successes++;
         return;
@@ -89,20 +110,27 @@ export async function openSessionCounter(path: string): Promise<SessionCounter> 
       const failure = policy.failures.find(
         (one) => one.resultType === result && one.receivingHost === host && one.receivingIp === receivingIp,
       );
-      if (failure !== undefined) failure.count++;
-      else if (policy.failures.length < maxFailures) {
-        policy.failures.push({ resultType: result, receivingHost: host, receivingIp, sendingIp, count: 1 });
+      if (failure !== undefined) {
+        failure.count++;
+        return;
       }
+      const made = { resultType: result, receivingHost: host, receivingIp, sendingIp, count: 1 };
+      if (policy.failures.length < maxFailures && takesRoom(made)) policy.failures.push(made);
     },
     finished: (today) => all.filter(({ day }) => day < today).toSorted((a, b) => (a.day < b.day ? -1 : 1)),
     remove(counts) {
       all = all.filter((one) => one !== counts);
+      totalChars = JSON.stringify(all).length;
       changed = true;
     },
     async save() {
       if (!changed) return;
       changed = false;
-      await writeFileAtomic(path, JSON.stringify(all), { mode: 0o600 });
+      await writeFileAtomic(path, JSON.stringify(all), { mode: 0o600 }).catch((error: unknown) => {
+        // A full disk: the next time it is still to be written.
+        changed = true;
+        throw error;
+      });
     },
   };
 }

@@ -1,4 +1,5 @@
 /** Where a domain wants reports about TLS sent to: its TXT record at `_smtp._tls` (RFC 8460 §3). */
+import { isIP } from 'node:net';
 
 export type ReportTarget =
   | { readonly kind: 'https'; readonly url: string }
@@ -35,6 +36,8 @@ function parseTarget(uri: string): ReportTarget[] {
   }
   const url = URL.parse(uri);
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') return [];
+  // Connecting to an address asks no resolver, so nothing would keep it from leading to this machine.
+  if (isIP(url.hostname.replace(/^\[|\]$/g, '')) !== 0) return [];
   return [{ kind: 'https', url: url.href }];
 }
 

@@ -61,6 +61,9 @@ describe('parseReportPolicy', () => {
     ['v=TLSRPTv1;rua=mailto:nobody', null],
     ['v=TLSRPTv1;rua=mailto:a@b.example%0d%0aBcc:x@y.example', null],
     ['v=TLSRPTv1;rua=https://user:word@a.example/', null],
+    ['v=TLSRPTv1;rua=https://127.0.0.1:10025/', null],
+    ['v=TLSRPTv1;rua=https://2130706433/', null],
+    ['v=TLSRPTv1;rua=https://[::ffff:127.0.0.1]/', null],
     ['v=TLSRPTv1', null],
     ['v=spf1 -all', null],
   ])('%s', (record, expected) => {
@@ -171,6 +174,19 @@ describe('openSessionCounter', () => {
     const all = counter.finished('2027-01-01');
     expect(all.length).toBeLessThanOrEqual(500);
     expect(JSON.stringify(all).length).toBeLessThan(500_000);
+  });
+
+  test('is bounded, however long the records of others are', async () => {
+    const counter = await openSessionCounter(path);
+    const tlsa = Array.from({ length: 100 }, () => `3 1 0 ${'0f'.repeat(300)}`);
+    for (let index = 0; index < 100; index++) {
+      counter.count({ ...withDane, domain: `d${index}.example`, tlsa: [String(index), ...tlsa] }, day);
+    }
+    const all = counter.finished('2027-01-01');
+    expect(JSON.stringify(all).length).toBeLessThan(1_100_000);
+    for (const counts of all) counter.remove(counts);
+    counter.count(failed, day);
+    expect(counter.finished('2027-01-01')).toHaveLength(1);
   });
 });
 
