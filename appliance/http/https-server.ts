@@ -7,7 +7,7 @@ import { createServer, type Server } from 'node:https';
 import type { RequestListener } from 'node:http';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
-import { clientKey } from '../base/client-address.ts';
+import { ClientCounter, clientKey } from '../base/client-address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { RateLimiter } from '../base/rate-limit.ts';
@@ -34,6 +34,7 @@ export interface HttpsServerOptions {
   readonly headersTimeoutMs?: number;
   /** A whole request with its body, however its handler measures progress: 30 MB of mail from a slow relay. */
   readonly requestTimeoutMs?: number;
+  /** A quarter of them may be of one address (or /64). @default 1000 */
   readonly maxConnections?: number;
   /** Of one address (or /64): a handshake is the dearest thing a stranger can ask for, milliseconds on a small board. */
   readonly handshakes?: { readonly perMinute: number; readonly burst: number };
@@ -105,18 +106,24 @@ export function createHttpsServer(options: HttpsServerOptions): HttpsServer {
   // server that listens.
   server.emit('listening');
   const clients = new Set<Socket>();
+  // One who holds what he may leaves room for others, who may come from as few addresses.
+  const perClient = new ClientCounter(Math.ceil(maxConnections / 4));
   // Room for what one browser or scanner does, and for many people behind one address.
   const { perMinute, burst } = options.handshakes ?? { perMinute: 600, burst: 300 };
   const handshakes = new RateLimiter({ perMinute, burst, clock: options.clock, maxKeys: 10_000 });
   return {
     accept(client) {
-      const mustWaitMs = handshakes.take(clientKey(client.remoteAddress ?? ''));
-      if (mustWaitMs > 0 || clients.size >= maxConnections) {
+      const key = clientKey(client.remoteAddress ?? '');
+      const mustWaitMs = handshakes.take(key);
+      if (mustWaitMs > 0 || clients.size >= maxConnections || !perClient.tryEnter(key)) {
         client.destroy();
         return;
       }
       clients.add(client);
-      client.once('close', () => clients.delete(client));
+      client.once('close', () => {
+        clients.delete(client);
+        perClient.leave(key);
+      });
       server.emit('connection', client);
     },
     setCredentials(pem) {

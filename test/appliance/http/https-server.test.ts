@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer, type Server } from 'node:net';
 import { connect, type ConnectionOptions, createSecureContext, type TLSSocket } from 'node:tls';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { silentLog } from '../../../appliance/base/log.ts';
@@ -114,6 +114,17 @@ describe('createHttpsServer', () => {
     const second = connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
     await expect(once(second, 'secureConnect')).rejects.toThrow();
     first.destroy();
+    await expect.poll(async () => (await secure(port).catch(() => undefined))?.encrypted).toBe(true);
+  });
+
+  test('leaves room for others beside one who holds all that he may', async () => {
+    const port = await start({ maxConnections: 8 });
+    const held = [await secure(port), await secure(port)];
+    await expect(secure(port)).rejects.toThrow();
+    const plain = connectTcp({ host: '127.0.0.1', port, localAddress: '127.0.0.2' });
+    const elsewhere = await secure(port, { socket: plain });
+    expect(elsewhere.encrypted).toBe(true);
+    held[0]?.destroy();
     await expect.poll(async () => (await secure(port).catch(() => undefined))?.encrypted).toBe(true);
   });
 
