@@ -12,6 +12,7 @@ import {
   type ControlRequestKind,
   decodeRequest,
   encodeLine,
+  maxReplyBytes,
   maxRequestBytes,
 } from './control-protocol.ts';
 
@@ -25,6 +26,10 @@ export interface ControlEndpoint {
 export type ControlHandler = (request: ControlRequest) => Promise<unknown>;
 
 const maxConnections = 16;
+/** Of one connection; who does not wait for answers is taken for somebody who wants our memory. */
+const maxWaitingRequests = 16;
+/** The longest answer, and some more. */
+const maxUnreadBytes = 2 * maxReplyBytes;
 /** A connection that says nothing for so long is closed. */
 const idleMs = 30_000;
 
@@ -78,6 +83,7 @@ async function listen(server: Server, { path, gid }: ControlEndpoint): Promise<v
 function serve(socket: Socket, allowed: readonly ControlRequestKind[], handle: ControlHandler): void {
   let buffered = '';
   let queue = Promise.resolve();
+  let waiting = 0;
   socket.setEncoding('utf8');
   socket.setTimeout(idleMs, () => socket.destroy());
   socket.on('error', () => {});
@@ -89,9 +95,16 @@ function serve(socket: Socket, allowed: readonly ControlRequestKind[], handle: C
       socket.end(encodeLine({ ok: false, error: `A request has at most ${maxRequestBytes} bytes` }));
       return;
     }
+    waiting += lines.length;
+    if (waiting > maxWaitingRequests || socket.writableLength > maxUnreadBytes) {
+      socket.destroy();
+      return;
+    }
     for (const line of lines) {
       queue = queue.then(async () => {
+        if (socket.destroyed) return;
         const reply = await answer(line, allowed, handle);
+        waiting--;
         if (socket.writable) socket.write(encodeLine(reply));
       });
     }

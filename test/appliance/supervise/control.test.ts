@@ -51,6 +51,19 @@ describe('decodeRequest', () => {
 });
 
 describe.skipIf(process.platform === 'win32')('startControlServer', () => {
+  test('drops who asks on and on without waiting for answers', async () => {
+    await using temporary = await directory();
+    const path = join(temporary.path, 'a.sock');
+    let asked = 0;
+    const { promise: never } = Promise.withResolvers<void>();
+    await using _server = await startControlServer([{ path, allowed: ['status'] }], () => {
+      asked++;
+      return never;
+    });
+    expect(await talk(path, '{"request":"status"}\n'.repeat(100)).catch(() => '')).toBe('');
+    expect(asked).toBeLessThanOrEqual(1);
+  });
+
   test('answers what the socket allows, and says what it does not', async () => {
     await using temporary = await directory();
     const all = join(temporary.path, 'all.sock');
