@@ -50,6 +50,16 @@ describe('autodiscover', () => {
     expect(autodiscoverAddress('<EMailAddress>alice')).toBeNull();
   });
 
+  test('is done at once with what has no end', () => {
+    const started = performance.now();
+    for (const filling of [' ', ' a', '<EMailAddress>', '<EMailAddress> ']) {
+      const body = `<EMailAddress>${filling.repeat(4000)}`.slice(0, 4096);
+      expect(autodiscoverAddress(`${body}<`)).toBeNull();
+    }
+    // Backtracking took many seconds.
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
+
   test('answers with the address as text, whatever it is', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (address) => {
