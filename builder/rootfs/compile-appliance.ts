@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { basename, join, relative, resolve, sep } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 /** Entry points below appliance/, without `.ts`. */
 export const programs = ['supervisor', 'relay', 'edge', 'certificate-order'] as const;
@@ -38,6 +38,26 @@ const banner = [
 ].join('');
 
 /**
+ * Takes Node's own modules without importing them: an import statement reads every property of a module for
+ * the names it might be asked for, also those that Node computes only when they are read. Of node:http that
+ * is all of fetch, of node:tls the list of authorities. Measured: 3 MB less in relay and edge.
+ */
+const builtinsUnread: Plugin = {
+  name: 'builtins-unread',
+  setup(builder) {
+    builder.onResolve({ filter: /^node:/ }, ({ path }) => ({
+      path,
+      namespace: 'builtin',
+      sideEffects: false,
+    }));
+    builder.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+      loader: 'js',
+    }));
+  },
+};
+
+/**
  * Bundles the appliance.
  * @param sourceDirectory the package's root, which holds appliance/ and node_modules/
  */
@@ -51,6 +71,7 @@ export async function compileAppliance(sourceDirectory: string): Promise<Compile
     write: false,
     metafile: true,
     platform: 'node',
+    plugins: [builtinsUnread],
     target: 'node24',
     format: 'esm',
     // Keeps lazily loaded code (certificate making, push) out of what every start reads.

@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtempDisposable, realpath, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { compileAppliance } from '../../../builder/rootfs/compile-appliance.ts';
 
@@ -86,6 +88,28 @@ describe('compileAppliance', () => {
     expect(supervisor.said).toBe('hello supervisor');
     expect(await supervisor.lazy?.()).toBe(42);
   });
+
+  test.each(['relay.js', 'edge.js'])(
+    '%s starts without what Node loads only when its modules are looked through',
+    async (name) => {
+      const { programs } = await compileAppliance(resolve(import.meta.dirname, '../../..'));
+      await using scratch = await mkdtempDisposable(join(tmpdir(), 'compile-'));
+      await writeFile(join(scratch.path, 'package.json'), '{"type":"module"}');
+      for (const { fileName, bytes } of programs) await writeFile(join(scratch.path, fileName), bytes);
+      const { href } = pathToFileURL(join(scratch.path, name));
+      // Not the main module, it only loads what it needs.
+      const script = `await import(${JSON.stringify(href)}); console.log(process.moduleLoadList.join('\\n'));`;
+      const { stdout } = await promisify(execFile)(process.execPath, [
+        '--input-type=module',
+        '--eval',
+        script,
+      ]);
+      const loaded = stdout.split('\n');
+      expect(loaded).toContain('NativeModule https');
+      expect(loaded).not.toContain('NativeModule internal/deps/undici/undici');
+      expect(loaded).not.toContain('NativeModule http2');
+    },
+  );
 
   test('a source that does not compile is named with its line', async () => {
     const { scratch, checkout } = await layouts();
