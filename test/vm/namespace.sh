@@ -34,7 +34,7 @@ echo '0.00 0.00 0.00 1/100 1' >"$root/run/loadavg"
 mount --bind "$root/run/loadavg" "$root/proc/loadavg"
 touch "$root/run/inittab"
 printf '%s\n' \
-  '::respawn:/usr/bin/node /usr/lib/chatmail/supervisor.js --in-namespace' \
+  '::respawn:/usr/lib/chatmail/start-supervisor.sh --in-namespace' \
   '::shutdown:/usr/lib/chatmail/shutdown.sh' > "$root/run/inittab"
 mount --bind "$root/run/inittab" "$root/etc/inittab"
 exec chroot "$root" /usr/bin/busybox init
