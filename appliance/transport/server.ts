@@ -22,10 +22,12 @@ export interface TransportServerOptions extends LmtpLimits {
   readonly log: Log;
   /** Quiet time after which a connection is closed. Longer than Postfix keeps one. @default 300,000 */
   readonly idleTimeoutMs?: number;
+  /** For a whole delivery. @default 570,000 */
+  readonly deliveryTimeoutMs?: number;
 }
 
-/** A whole delivery; Postfix gives up after 600 s (lmtp_data_done_timeout), and would deliver twice. */
-const deliveryTimeoutMs = 570_000;
+/** Postfix gives up after 600 s (lmtp_data_done_timeout), and would deliver twice. */
+const defaultDeliveryTimeoutMs = 570_000;
 
 const noMemory = replyOf('452 4.3.1 Too many messages on their way, try again later');
 const failed = replyOf('451 4.3.0 Internal error, try again later');
@@ -135,13 +137,16 @@ function keep(incoming: Incoming, bytes: Buffer, { maxMessageBytes }: TransportS
 
 async function conclude(
   { sender, recipients, parts, sizeBytes, refusal }: Incoming,
-  { deliver, log }: TransportServerOptions,
+  { deliver, log, deliveryTimeoutMs = defaultDeliveryTimeoutMs }: TransportServerOptions,
   signal: AbortSignal,
 ): Promise<readonly SmtpReply[]> {
   if (refusal !== undefined) return recipients.map(() => refusal);
-  const deadline = AbortSignal.timeout(deliveryTimeoutMs);
+  const over = AbortSignal.any([signal, AbortSignal.timeout(deliveryTimeoutMs)]);
+  const { promise: end, reject } = Promise.withResolvers<never>();
+  // Whatever a server of others does to a delivery, its place in the budget is free again.
+  over.addEventListener('abort', () => reject(over.reason), { once: true });
   try {
-    return await deliver({ sender, recipients, body: parts, sizeBytes }, AbortSignal.any([signal, deadline]));
+    return await Promise.race([deliver({ sender, recipients, body: parts, sizeBytes }, over), end]);
   } catch (error) {
     signal.throwIfAborted();
     log.error('transport-delivery', { reason: messageOf(error) });

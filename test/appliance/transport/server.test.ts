@@ -102,6 +102,22 @@ describe('startTransportServer', () => {
     expect(budget.usedBytes).toBe(0);
   });
 
+  test('a delivery that never ends means later, and costs no memory for good', async () => {
+    await server[Symbol.asyncDispose]();
+    const never = Promise.withResolvers<never>().promise;
+    server = await startTransportServer({
+      path,
+      deliver: () => never,
+      budget,
+      maxMessageBytes: 8000,
+      maxRecipients: 50,
+      log: silentLog,
+      deliveryTimeoutMs: 50,
+    });
+    expect((await talk(session('Hello', ['a@b.example']))).at(-2)).toMatch(/^451 4\.3\.0 /);
+    expect(budget.usedBytes).toBe(0);
+  });
+
   test('stops in the middle of a delivery without an answer, so that Postfix keeps the message', async () => {
     const { promise: started, resolve } = Promise.withResolvers<void>();
     deliver = (_, signal) =>
