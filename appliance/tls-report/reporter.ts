@@ -42,10 +42,27 @@ const hourMs = 3600_000;
 /** §4.4: what could not be sent for a day is of no use any more. */
 const maxAgeDays = 2;
 
+/**
+ * To one mailbox or web server in a day. Whoever owns a zone names the target, and nobody asks the target: with
+ * hundreds of domains a stranger could have us write to somebody who never wanted a report.
+ */
+const maxReportsPerTarget = 50;
+
 export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
   const { counter, reporter, resolveTxt, clock, random, log } = options;
   const stop = new AbortController();
   const today = () => new Date(clock.wallMs()).toISOString().slice(0, 10);
+
+  let sent = { day: '', byTarget: new Map<string, number>() };
+  /** False when the target has had enough for the day. */
+  const mayTell = (target: ReportTarget): boolean => {
+    const day = today();
+    if (sent.day !== day) sent = { day, byTarget: new Map() };
+    const key = target.kind === 'https' ? new URL(target.url).hostname : target.address.toLowerCase();
+    const count = (sent.byTarget.get(key) ?? 0) + 1;
+    sent.byTarget.set(key, count);
+    return count <= maxReportsPerTarget;
+  };
 
   const targetsOf = async (domain: string, signal: AbortSignal): Promise<readonly ReportTarget[] | null> =>
     parseReportPolicy(await resolveTxt(`_smtp._tls.${domain}`, signal));
@@ -77,7 +94,7 @@ export function createTlsReporter(options: TlsReporterOptions): TlsReporter {
     if (clock.wallMs() - Date.parse(`${counts.day}T00:00:00Z`) > (maxAgeDays + 1) * 24 * hourMs) return true;
     try {
       for (const target of (await targetsOf(counts.domain, signal)) ?? []) {
-        if (!(await sendTo(target, counts, from, signal))) return false;
+        if (mayTell(target) && !(await sendTo(target, counts, from, signal))) return false;
       }
       return true;
     } catch (error) {

@@ -315,6 +315,16 @@ describe('createTlsReporter', () => {
     expect((await openSessionCounter(path)).finished('2027-01-01')).toEqual([]);
   });
 
+  test('writes to one mailbox so often a day and no more, whoever names it', async () => {
+    await using here = await world({
+      resolveTxt: async () => ['v=TLSRPTv1;rua=mailto:victim@third.example'],
+    });
+    for (let index = 0; index < 200; index++) await here.record({ ...failed, domain: `d${index}.example` });
+    await here.pass(30);
+    expect(here.mails).toHaveLength(50);
+    expect((await openSessionCounter(path)).finished('2027-01-01')).toEqual([]);
+  });
+
   test('says nothing where it has no name to say it in', async () => {
     await using here = await world({ reporter: () => null });
     await here.record(failed);
