@@ -138,7 +138,9 @@ async function applyTable(
 
 /**
  * For mke2fs(8). -m 1: root needs little room of its own; -i 8192: a maildir is many small files. The inode
- * tables are zeroed lazily, or a first boot from a large card would take minutes.
+ * tables are zeroed lazily, or a first boot from a large card would take minutes. Without fast_commit, which
+ * would write 40 % less for each message: after a power cut, mail would depend on a way to replay the journal
+ * that mke2fs does not choose by itself, and that e2fsck and the kernel have one of each.
  */
 export const dataFormatArguments = ['-t', 'ext4', '-q', '-F', '-L', 'DATA', '-m', '1', '-i', '8192'] as const;
 
