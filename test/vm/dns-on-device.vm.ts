@@ -12,7 +12,7 @@ import { builtRoot } from './built-image.ts';
 import { Internet, nameServerAddress, newDkimKey } from './internet.ts';
 import { RelayNamespace, waitUntil } from './relay-namespace.ts';
 
-const domain = 'moved.example';
+const domain = 'moved.example.net';
 /** Public ones, as the registries of IANA have it: what is for documentation is never published. */
 const ipv4 = '198.44.0.9';
 const ipv6 = '2a01:4f8::9';

@@ -91,8 +91,8 @@ describe.each([
   beforeAll(async () => {
     const authority = makeAuthority();
     const sites = [
-      place(authority, 'nine.example', '198.51.100.9'),
-      place(authority, 'ten.example', '198.51.100.10'),
+      place(authority, 'nine.example.net', '198.51.100.9'),
+      place(authority, 'ten.example.net', '198.51.100.10'),
     ] as const;
     const internet = stack.use(await Internet.start(sites));
     const start = async (site: Place) =>
@@ -116,8 +116,8 @@ describe.each([
       return core;
     };
     people = [
-      await person(relays[0], 'alice0001@nine.example'),
-      await person(relays[1], 'bob000001@ten.example'),
+      await person(relays[0], 'alice0001@nine.example.net'),
+      await person(relays[1], 'bob000001@ten.example.net'),
     ];
   });
   afterAll(() => stack.disposeAsync());

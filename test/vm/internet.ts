@@ -1,6 +1,6 @@
 /**
  * An internet small enough for one machine: a switch in a network namespace, and beside it a real
- * authoritative name server with a signed root, a signed `example` and the relays' own zones, as our planner
+ * authoritative name server with a signed root, a signed `example.net` and the relays' own zones, as our planner
  * makes them. Relays join the switch by a cable of their own and resolve through that root, checking
  * signatures with its key.
  */
@@ -16,7 +16,7 @@ import { zoneFile } from '../../appliance/dns/zone-text.ts';
 import { updateKey } from '../fakes/dns/authoritative.ts';
 import { waitUntil } from './relay-namespace.ts';
 
-/** A relay of this internet: `domain` is a name directly below `example`. */
+/** A relay of this internet: `domain` is a name directly below `example.net`. */
 export interface Site {
   readonly domain: string;
   readonly address: string;
@@ -84,9 +84,9 @@ export class Internet implements AsyncDisposable {
     const directory = this.#directory;
     const relayZones = sites.map(({ domain }) => domain);
     const config = join(directory, 'knot.conf');
-    await writeFile(config, knotConfig(directory, ['.', 'example', ...relayZones]));
+    await writeFile(config, knotConfig(directory, ['.', 'example.net', ...relayZones]));
     const keys = (...args: string[]) => run(program('keymgr'), '-c', config, ...args);
-    for (const zone of ['.', 'example', ...relayZones]) {
+    for (const zone of ['.', 'example.net', ...relayZones]) {
       keys(zone, 'generate', 'algorithm=ECDSAP256SHA256', 'ksk=yes', 'zsk=yes');
     }
     /** What vouches for a zone, for the zone above it. */
@@ -95,9 +95,9 @@ export class Internet implements AsyncDisposable {
         .split('\n')
         .filter((line) => / 13 2 /.test(line))
         .join('\n');
-    await writeFile(join(directory, 'root.zone'), [start('.'), delegation('example.'), delegationSigner('example'), ''].join('\n')); // prettier-ignore
+    await writeFile(join(directory, 'root.zone'), [start('.'), delegation('example.net.'), delegationSigner('example.net'), ''].join('\n')); // prettier-ignore
     const below = relayZones.flatMap((zone) => [delegation(`${zone}.`), delegationSigner(zone)]);
-    await writeFile(join(directory, 'example.zone'), [start('example.'), ...below, ''].join('\n'));
+    await writeFile(join(directory, 'example.net.zone'), [start('example.net.'), ...below, ''].join('\n'));
     for (const site of sites) {
       const records = wantedRecords({
         domain: parseDomain(site.domain),
@@ -159,13 +159,13 @@ function ip(...args: string[]): void {
 
 /** The beginning of a zone, all of which lie on the one server. */
 function start(zone: string): string {
-  const soa = `${zone} 3600 IN SOA ns.example. hostmaster.example. 1 3600 600 86400 5`;
-  const own = zone === 'example.' ? `\nns.example. 3600 IN A ${nameServerAddress}` : '';
-  return `${soa}\n${zone} 3600 IN NS ns.example.${own}`;
+  const soa = `${zone} 3600 IN SOA ns.example.net. hostmaster.example.net. 1 3600 600 86400 5`;
+  const own = zone === 'example.net.' ? `\nns.example.net. 3600 IN A ${nameServerAddress}` : '';
+  return `${soa}\n${zone} 3600 IN NS ns.example.net.${own}`;
 }
 
 function delegation(zone: string): string {
-  return `${zone} 3600 IN NS ns.example.\nns.example. 3600 IN A ${nameServerAddress}`;
+  return `${zone} 3600 IN NS ns.example.net.\nns.example.net. 3600 IN A ${nameServerAddress}`;
 }
 
 function knotConfig(directory: string, zones: readonly string[]): string {
