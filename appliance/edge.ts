@@ -11,9 +11,11 @@ import type { Server } from 'node:net';
 import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { clientKey } from './base/client-address.ts';
 import { systemClock } from './base/clock.ts';
 import { messageOf } from './base/errors.ts';
 import type { Log } from './base/log.ts';
+import { RateLimiter } from './base/rate-limit.ts';
 import { runDaemon } from './base/run-daemon.ts';
 import { isVouchedFor } from './boot/certificate.ts';
 import { certificateNames } from './contract/certificate.ts';
@@ -90,7 +92,12 @@ export async function startEdge({ paths, ports, log }: EdgeSettings): Promise<Ed
     clock: systemClock,
     log: log.child('web'),
   });
+  const pageRequests = new RateLimiter({ ...pageRate, clock: systemClock });
   const pages: RequestListener = (request, response) => {
+    if (pageRequests.take(clientKey(request.socket.remoteAddress ?? '')) > 0) {
+      response.writeHead(429, { 'retry-after': '60', connection: 'close' }).end();
+      return;
+    }
     limitBody(request, bodyTimeoutMs);
     webHandler(request, response);
   };
@@ -201,6 +208,12 @@ const healthSchema = v.object({ healthy: v.boolean() });
 
 /** Forms and the like: nobody needs longer to send one. */
 const bodyTimeoutMs = 20_000;
+
+/**
+ * Of one address (or /64): the start page of a relay that signs for itself is drawn anew each time, tens of
+ * milliseconds on a small board, and all connections wait for it.
+ */
+const pageRate = { perMinute: 600, burst: 300, maxKeys: 10_000 };
 
 if (import.meta.main)
   await runDaemon('edge', (log) => startEdge({ paths: devicePaths, ports: devicePorts, log }));

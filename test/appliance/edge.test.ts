@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { get as getPlain, type IncomingMessage } from 'node:http';
-import { get, type RequestOptions } from 'node:https';
+import { Agent, get, type RequestOptions } from 'node:https';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -118,6 +118,17 @@ describe('startEdge', () => {
       expect(heard.toString()).toBe(greeting);
     }
     expect((await overHttps()).statusCode).toBe(200);
+  });
+
+  test('draws pages for one address so often a minute and no more, and takes mail all the same', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    let answered = 0;
+    while (answered < 1000 && (await overHttps({ agent, path: '/robots.txt' })).statusCode === 200)
+      answered++;
+    expect(answered).toBeGreaterThanOrEqual(300);
+    expect(answered).toBeLessThan(1000);
+    expect((await overHttps({ path: '/mxdeliv' })).statusCode).toBe(405);
+    agent.destroy();
   });
 
   test('reads a new certificate on reload, and keeps the connections it has', async () => {
