@@ -2,6 +2,7 @@
  * From a bare machine to a configuration in force: disk, configuration, time, directories, keys, rendered
  * files. Safe to run again over what it has done before: a supervisor that was killed does.
  */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
@@ -23,6 +24,7 @@ import { writeAuthorities } from './authorities.ts';
 import { dataDirectories, ensureDirectories, runDirectories } from './directories.ts';
 import { ensureKeys } from './keys.ts';
 import { loadConfig, putInForce, scrubSeedFile } from './load-config.ts';
+import { removeStaleLocks } from './stale-locks.ts';
 import { keepWifiPassword } from './wifi-password.ts';
 
 export interface StartUpOptions {
@@ -55,7 +57,10 @@ export async function startUp(options: StartUpOptions): Promise<StartUp> {
   const { inNamespace, log, signal } = options;
   const problems: Problem[] = [];
   const notes: string[] = [];
-  const outcome = inNamespace ? ({ kind: 'ready', notes: [] } as const) : await prepareDisk(options);
+  const outcome = inNamespace
+    ? // /run is empty as long as no supervisor was here before.
+      ({ kind: 'ready', notes: [], wasCutOff: !existsSync(paths.config) } as const)
+    : await prepareDisk(options);
   if (outcome.kind === 'ready') notes.push(...outcome.notes);
   if (outcome.kind === 'unusable') {
     problems.push({ path: 'disk', message: outcome.problem, fix: outcome.fix });
@@ -86,6 +91,7 @@ export async function startUp(options: StartUpOptions): Promise<StartUp> {
   if (!dataIsUsable || config === undefined) return result;
   try {
     await prepareServices(config, options);
+    if (outcome.kind === 'ready' && outcome.wasCutOff) await removeStaleLocks(paths.mail, log);
   } catch (error) {
     log.error('services cannot be prepared', { error: messageOf(error) });
     const fix = 'Is the disk full or failing? Start again; if it stays, write the image to a new disk';

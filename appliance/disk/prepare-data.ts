@@ -9,14 +9,19 @@ import { CommandError, runCommand } from '../base/run-command.ts';
 import { tools } from '../base/tools.ts';
 import { dataFormattedAttribute, partitionNames } from '../contract/disk-layout.ts';
 import { dataFormattingAttribute, decideData, emptyProofBytes } from './data-decision.ts';
-import { ext4SizeBytes, superblockBytes, superblockOffsetBytes } from './ext4.ts';
+import { ext4NeedsRecovery, ext4SizeBytes, superblockBytes, superblockOffsetBytes } from './ext4.ts';
 import { planGrowth, readTable, writeTable } from './grow.ts';
 import type { GptTable } from './gpt.ts';
 import { isMounted, mount } from './mount.ts';
 import { type BlockPartition, partitionSizeBytes } from './partitions.ts';
 
 export type DataOutcome =
-  | { readonly kind: 'ready'; readonly notes: readonly string[] }
+  | {
+      readonly kind: 'ready';
+      readonly notes: readonly string[];
+      /** It was not unmounted the last time: the power was cut. */
+      readonly wasCutOff: boolean;
+    }
   | { readonly kind: 'unusable'; readonly problem: string; readonly fix: string }
   /** e2fsck asks for a reboot before the filesystem is used. */
   | { readonly kind: 'reboot' };
@@ -40,7 +45,7 @@ export async function prepareData(
   options: DataOptions,
 ): Promise<DataOutcome> {
   // A supervisor before us has done it.
-  if (await isMounted(options.path)) return { kind: 'ready', notes: [] };
+  if (await isMounted(options.path)) return { kind: 'ready', notes: [], wasCutOff: false };
   if (partition === undefined) {
     return unusable(
       `There is no partition called ${partitionNames.data} on the disk this machine started from`,
@@ -73,6 +78,7 @@ async function prepare(partition: BlockPartition, options: DataOptions): Promise
   if (decision.kind === 'refuse') return unusable(decision.problem, decision.fix);
 
   const notes: string[] = [];
+  let { wasCutOff } = begin;
   let isWhole: boolean;
   if (decision.kind === 'format') {
     const begun = entry.attributes | dataFormattingAttribute;
@@ -91,18 +97,22 @@ async function prepare(partition: BlockPartition, options: DataOptions): Promise
         'Take the disk to another machine and run e2fsck on its fourth partition, or write the image to a new disk',
       );
     }
-    if (check === 'repaired') notes.push('The disk had errors, which were repaired');
+    if (check === 'repaired') {
+      notes.push('The disk had errors, which were repaired');
+      wasCutOff = true;
+    }
   }
   if (!isWhole) notes.push('The whole disk will be used from the next start on');
   await mount({ device: partition.device, path, type: 'ext4', options: dataMountOptions }, signal);
   await growFilesystem(partition, begin.filesystemBytes, log, signal);
-  return { kind: 'ready', notes };
+  return { kind: 'ready', notes, wasCutOff };
 }
 
 interface Beginning {
   readonly startsWithZeros: boolean;
   readonly hasExt4: boolean;
   readonly filesystemBytes: number | undefined;
+  readonly wasCutOff: boolean;
 }
 
 async function readBeginning(device: string): Promise<Beginning> {
@@ -116,6 +126,7 @@ async function readBeginning(device: string): Promise<Beginning> {
     startsWithZeros: bytes.every((byte) => byte === 0),
     hasExt4: filesystemBytes !== undefined,
     filesystemBytes,
+    wasCutOff: ext4NeedsRecovery(superblock),
   };
 }
 

@@ -4,13 +4,23 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtempDisposable, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import {
+  chown,
+  copyFile,
+  mkdir,
+  mkdtempDisposable,
+  readdir,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { paths } from '../../appliance/contract/paths.ts';
 import type { ServiceStatus } from '../../appliance/contract/status.ts';
+import { users } from '../../appliance/contract/users.ts';
 import { askSupervisor } from '../../appliance/supervise/control-client.ts';
 import type { ControlRequest } from '../../appliance/supervise/control-protocol.ts';
 import { builtRoot } from './built-image.ts';
@@ -240,6 +250,18 @@ describe('a relay that is switched off and on', () => {
       expect(await queued(dataDirectory)).toEqual(waiting);
     },
   );
+
+  test('does not wait for a lock that a power cut has left in a mailbox', async () => {
+    const lock = join(dataDirectory, 'mail', domain, bob, 'dovecot-uidlist.lock');
+    // Process 1 is always there.
+    await writeFile(lock, `1:${hostname()}`);
+    await chown(lock, users.vmail.uid, users.vmail.gid);
+    relay = stack.use(await startRelay({ dataDirectory }));
+    await exchange(relay, alice, bob);
+    messages = await countMessages(relay, bob);
+    expect(existsSync(lock)).toBe(false);
+    await relay.shutDown('power-off');
+  });
 
   test.each([
     [

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ext4SizeBytes, superblockBytes } from '../../../appliance/disk/ext4.ts';
+import { ext4NeedsRecovery, ext4SizeBytes, superblockBytes } from '../../../appliance/disk/ext4.ts';
 
 function superblock(fields: {
   blocks: number;
@@ -33,5 +33,13 @@ describe('ext4SizeBytes', () => {
     for (let length = 0; length < whole.length; length += 1) {
       expect(ext4SizeBytes(whole.subarray(0, length))).toBeUndefined();
     }
+  });
+});
+
+describe('ext4NeedsRecovery', () => {
+  test('tells a filesystem that was not unmounted from one that was, and from none', () => {
+    expect(ext4NeedsRecovery(superblock({ blocks: 1, incompat: 0x2c6 }))).toBe(true);
+    expect(ext4NeedsRecovery(superblock({ blocks: 1, incompat: 0x2c2 }))).toBe(false);
+    expect(ext4NeedsRecovery(superblock({ blocks: 1, incompat: 0x2c6, magic: 0 }))).toBe(false);
   });
 });

@@ -130,7 +130,11 @@ const diskFree = (path: string): number =>
 describe.skipIf(!canRun && process.env.CI === undefined)('prepareData', () => {
   test('sets DATA up once, keeps it ever after, and grows it with its disk', async () => {
     const disk = await makeDisk();
-    expect(await disk.boot()).toEqual({ kind: 'ready', notes: ['The disk has been set up'] });
+    expect(await disk.boot()).toEqual({
+      kind: 'ready',
+      notes: ['The disk has been set up'],
+      wasCutOff: false,
+    });
     expect(await disk.dataAttributes()).toBe(dataFormattedAttribute);
     expect(diskFree(disk.path)).toBeGreaterThan(130 * mebibyte);
     expect(execFileSync('/usr/sbin/sfdisk', ['--verify', disk.loop], { encoding: 'utf8' })).toContain(
@@ -142,15 +146,15 @@ describe.skipIf(!canRun && process.env.CI === undefined)('prepareData', () => {
     expect(mounts).toMatch(/rw,nosuid,nodev,noexec,noatime/);
     writeFileSync(join(disk.path, 'mail'), 'kept');
     // A supervisor that starts again finds it mounted.
-    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [] });
+    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [], wasCutOff: false });
     await disk.shutDown();
 
-    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [] });
+    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [], wasCutOff: false });
     expect(readFileSync(join(disk.path, 'mail'), 'utf8')).toBe('kept');
     await disk.shutDown();
 
     disk.grow(400 * mebibyte);
-    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [] });
+    expect(await disk.boot()).toEqual({ kind: 'ready', notes: [], wasCutOff: false });
     expect((await disk.find()).sizeBytes).toBeGreaterThan(390 * mebibyte);
     if (mayResize) expect(diskFree(disk.path)).toBeGreaterThan(350 * mebibyte);
     expect(readFileSync(join(disk.path, 'mail'), 'utf8')).toBe('kept');
@@ -175,6 +179,7 @@ describe.skipIf(!canRun && process.env.CI === undefined)('prepareData', () => {
     expect(await disk.boot()).toEqual({
       kind: 'ready',
       notes: ['The disk had errors, which were repaired'],
+      wasCutOff: true,
     });
     expect(readFileSync(join(disk.path, 'mail'), 'utf8')).toBe('kept');
   });
