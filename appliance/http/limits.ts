@@ -23,7 +23,7 @@ export function connectionLimits(memoryBytes: number): ConnectionLimits {
     mux: share(1 / 8, 16 * 1024, 2000, 20_000),
     stalled: share(1 / 16, 200 * 1024, 100, 2000),
     https: share(1 / 16, 100 * 1024, 100, 2000),
-    deliveries: share(1, 16 * 1024 * 1024, 20, 50),
+    deliveries: share(1, 20 * 1024 * 1024, 20, 50),
   };
 }
 
