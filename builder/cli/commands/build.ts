@@ -216,12 +216,14 @@ function nextSteps(
           '  when it runs where it shall stay, point the name at it:',
           ...dnsCommands.map((line) => `                     ${line}`),
         ];
+  // What is compressed, and what a board starts from, needs our own writer.
   const isForCard = target.loaders.raspberryPi !== undefined;
+  const isForFlash = isForCard || !/\.img'?$/.test(image);
   return [
     '',
     'Next:',
     ...(isForCard ? [] : [`  try it here        chatmail-build run ${image}`]),
-    isForCard
+    isForFlash
       ? `  use it             chatmail-build flash ${image}`
       : `  use it             write ${image} to a disk and start from it`,
     `                     (${target.title})`,
