@@ -10,11 +10,13 @@ export interface ConsoleOutput {
   /** A screen is redrawn, a line printer (serial, a log) is only ever added to. */
   readonly kind: 'screen' | 'printer';
   readonly columns: number;
+  readonly rows: number;
   /** Never rejects: a console that is gone must not stop a relay. */
   write(text: string): Promise<void>;
 }
 
-const defaultColumns = 80;
+/** Of the text screen that every PC has. */
+const defaultSize = { columns: 80, rows: 25 } as const;
 
 /**
  * Which consoles there are, from /sys/class/tty/console/active: "tty0 ttyS0". Pure.
@@ -41,18 +43,20 @@ export async function openConsoles(signal: AbortSignal): Promise<readonly Consol
   for (const { kind, path } of consoleDevices(active)) {
     const file = await open(path, 'r+').catch(() => undefined);
     if (file === undefined) continue;
-    const columns = kind === 'screen' ? await readColumns(path, signal) : defaultColumns;
-    outputs.push(fileOutput(file, kind, columns));
+    const size = kind === 'screen' ? await readSize(path, signal) : defaultSize;
+    outputs.push(fileOutput(file, kind, size));
   }
   return outputs;
 }
 
-function fileOutput(file: FileHandle, kind: ConsoleOutput['kind'], columns: number): ConsoleOutput {
+type Size = Pick<ConsoleOutput, 'columns' | 'rows'>;
+
+function fileOutput(file: FileHandle, kind: ConsoleOutput['kind'], size: Size): ConsoleOutput {
   let queue = Promise.resolve();
   let waiting = 0;
   return {
     kind,
-    columns,
+    ...size,
     write: (text) => {
       // A serial line whose other end has stopped reading blocks its write for ever: what comes then is dropped.
       if (waiting >= 16) return queue;
@@ -66,20 +70,20 @@ function fileOutput(file: FileHandle, kind: ConsoleOutput['kind'], columns: numb
   };
 }
 
-async function readColumns(path: string, signal: AbortSignal): Promise<number> {
+async function readSize(path: string, signal: AbortSignal): Promise<Size> {
   try {
     const { stdout } = await runCommand([tools.busybox, 'stty', '-F', path, 'size'], { signal });
-    const columns = Number(stdout.trim().split(' ')[1]);
-    return columns >= 40 ? columns : defaultColumns;
+    const [rows = 0, columns = 0] = stdout.trim().split(' ').map(Number);
+    return columns >= 40 && rows >= 10 ? { columns, rows } : defaultSize;
   } catch {
-    return defaultColumns;
+    return defaultSize;
   }
 }
 
 /** Our own standard output, where there is no console: in a namespace. */
 export const standardOutput: ConsoleOutput = {
   kind: 'printer',
-  columns: defaultColumns,
+  ...defaultSize,
   write: (text) =>
     new Promise((resolve) => {
       process.stdout.write(text, () => resolve());

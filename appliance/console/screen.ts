@@ -92,9 +92,32 @@ const codeColours = '\u001B[30;107m';
 const plainColours = '\u001B[0m';
 
 /**
- * The screen for a terminal of `columns` by `rows`: the code beside the text where both fit, below it
- * otherwise. Long lines are cut, not wrapped, beside the code.
+ * The screen for a terminal: whole where its rows are enough, else in short, so that neither the code nor what
+ * is wrong is pushed off it.
  */
+export function drawScreen(
+  state: ScreenState,
+  code: readonly string[],
+  size: { readonly columns: number; readonly rows: number },
+): readonly string[] {
+  const whole = layOut(statusLines(state), code, size);
+  return whole.length <= size.rows ? whole : layOut(shortStatusLines(state), code, size);
+}
+
+/** What runs as it should in one line, and nothing between the lines. */
+function shortStatusLines(state: ScreenState): readonly string[] {
+  const running = state.services.filter(({ state: is }) => is === 'running').map(({ name }) => name);
+  const services = state.services.filter(({ state: is }) => is !== 'running');
+  const lines = statusLines({ ...state, services }).filter((line) => line !== '');
+  const heading = lines.indexOf('Services');
+  const before = lines.slice(0, heading);
+  // With none left to name, the line after the heading says that none run.
+  const after = lines.slice(heading + (services.length === 0 && running.length > 0 ? 2 : 1));
+  const ok = running.length === 0 ? 'Services' : `Services ${running.join(' ')}: ok`;
+  return [...before, ok, ...after];
+}
+
+/** The code beside the text where the columns are enough for both, below it otherwise. */
 export function layOut(
   text: readonly string[],
   code: readonly string[],

@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { ConsoleOutput } from './outputs.ts';
 import { qrCodeLines } from './qr-code.ts';
-import { layOut, screenKey, type ScreenState, statusLines } from './screen.ts';
+import { drawScreen, layOut, screenKey, type ScreenState, statusLines } from './screen.ts';
 
 export interface StatusConsoleOptions {
   readonly clock: Clock;
@@ -72,7 +72,7 @@ export class StatusConsole {
     if (isNew || isOld || this.#isReady) {
       const code = state.inviteUri === undefined ? [] : await qrCodeLines(state.inviteUri);
       for (const output of outputs.filter(({ kind }) => kind === 'screen')) {
-        const text = layOut(lines, code, output).join('\n');
+        const text = drawScreen(state, code, output).join('\n');
         await output.write(`${redrawSequence}${text}`);
       }
       if (this.#isReady) {

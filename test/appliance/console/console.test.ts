@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../../appliance/base/clock.ts';
 import { consoleDevices, type ConsoleOutput } from '../../../appliance/console/outputs.ts';
 import { qrCodeLines } from '../../../appliance/console/qr-code.ts';
-import { layOut, screenKey, type ScreenState, statusLines } from '../../../appliance/console/screen.ts';
+import { drawScreen, screenKey, type ScreenState, statusLines } from '../../../appliance/console/screen.ts';
 import { readyLine, StatusConsole } from '../../../appliance/console/status-console.ts';
 
 const invite =
@@ -85,11 +85,37 @@ describe('qrCodeLines', () => {
     expect(lines[0]?.trim()).toBe('');
   });
 
-  test('fits beside the status on a text screen of 80 by 25', async () => {
-    const screen = layOut(statusLines(healthy), await qrCodeLines(invite), { columns: 80 });
+  const textScreen = { columns: 80, rows: 25 };
+  const names = ['chrony', 'unbound', 'relay', 'dovecot', 'postfix', 'edge', 'dhcp', 'mdns'];
+  const crowded: ScreenState = {
+    ...healthy,
+    title: 'chat.example.org',
+    addresses: ['http://chat.local', '10.0.2.15', '2001:db8:1234:5678:5054:ff:fe12:3456'],
+    services: names.map((name) => ({ name, state: 'running', failures: 0 })),
+    clockOk: false,
+    certificate: 'its own, until an authority vouches for it',
+    notes: ['The disk has been set up'],
+  };
+
+  test.each([
+    ['little', healthy],
+    ['much', crowded],
+  ])('fits beside the status on a text screen of 80 by 25 when there is %s to say', async (_, state) => {
+    const screen = drawScreen(state, await qrCodeLines(invite), textScreen);
     expect(screen.length).toBeLessThanOrEqual(25);
     // oxlint-disable-next-line no-control-regex -- colours take no room
     for (const line of screen) expect(line.replace(/\u001B\[[\d;]*m/g, '').length).toBeLessThanOrEqual(80);
+  });
+
+  test('leaves room by naming what runs in one line; what does not run keeps its own', async () => {
+    const [first, ...others] = crowded.services;
+    const broken = { name: 'chrony', state: 'back-off', failures: 4, reason: 'exit code 1' } as const;
+    const services = first === undefined ? [] : [broken, ...others];
+    const screen = drawScreen({ ...crowded, services }, [], { columns: 80, rows: 18 });
+    expect(screen).toContain('Services unbound relay dovecot postfix edge dhcp mdns: ok');
+    expect(screen).toContain('  chrony    back-off: exit code 1, 4 times');
+    const none = drawScreen({ ...crowded, services: [] }, [], { columns: 80, rows: 5 });
+    expect(none).toContain('  none are running');
   });
 });
 
@@ -111,6 +137,7 @@ describe('StatusConsole', () => {
     const output = (kind: 'screen' | 'printer'): ConsoleOutput => ({
       kind,
       columns: 80,
+      rows: 25,
       write: async (text) => void written[kind].push(text),
     });
     let state: ScreenState = { ...healthy, inviteUri: undefined, services: [] };
