@@ -113,7 +113,7 @@ function shortStatusLines(state: ScreenState): readonly string[] {
   const before = lines.slice(0, heading);
   // With none left to name, the line after the heading says that none run.
   const after = lines.slice(heading + (services.length === 0 && running.length > 0 ? 2 : 1));
-  const ok = running.length === 0 ? 'Services' : `Services ${running.join(' ')}: ok`;
+  const ok = running.length === 0 ? 'Services' : `Services ok: ${running.join(' ')}`;
   return [...before, ok, ...after];
 }
 

@@ -112,7 +112,7 @@ describe('qrCodeLines', () => {
     const broken = { name: 'chrony', state: 'back-off', failures: 4, reason: 'exit code 1' } as const;
     const services = first === undefined ? [] : [broken, ...others];
     const screen = drawScreen({ ...crowded, services }, [], { columns: 80, rows: 18 });
-    expect(screen).toContain('Services unbound relay dovecot postfix edge dhcp mdns: ok');
+    expect(screen).toContain('Services ok: unbound relay dovecot postfix edge dhcp mdns');
     expect(screen).toContain('  chrony    back-off: exit code 1, 4 times');
     const none = drawScreen({ ...crowded, services: [] }, [], { columns: 80, rows: 5 });
     expect(none).toContain('  none are running');
