@@ -4,7 +4,7 @@
  * another's, and the mailbox then stands still for minutes.
  */
 import { opendir, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { systemCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 
@@ -25,22 +25,25 @@ export async function removeStaleLocks(mail: string, log: Log): Promise<void> {
         log.warn('lock not removed', { directory, code: systemCode(error) });
     }
   };
-  for await (const domain of directoriesIn(mail)) {
-    for await (const home of directoriesIn(domain)) {
+  for await (const domain of directoriesIn(mail, log)) {
+    for await (const home of directoriesIn(domain, log)) {
       await removeIn(home);
       // Maildir++: folders are directories whose names begin with a dot.
-      for await (const folder of directoriesIn(home, (name) => name.startsWith('.'))) await removeIn(folder);
+      for await (const folder of directoriesIn(home, log)) {
+        if (basename(folder).startsWith('.')) await removeIn(folder);
+      }
     }
   }
   if (removed > 0) log.info('locks of before the power cut removed', { removed });
 }
 
-/** Follows no link: what lies in mailboxes belongs to a service. */
-async function* directoriesIn(
-  directory: string,
-  isWanted: (name: string) => boolean = () => true,
-): AsyncGenerator<string> {
-  for await (const entry of await opendir(directory)) {
-    if (entry.isDirectory() && isWanted(entry.name)) yield join(directory, entry.name);
+/** Follows no link: what lies in mailboxes belongs to a service. One that cannot be read holds nobody up. */
+async function* directoriesIn(directory: string, log: Log): AsyncGenerator<string> {
+  try {
+    for await (const entry of await opendir(directory)) {
+      if (entry.isDirectory()) yield join(directory, entry.name);
+    }
+  } catch (error) {
+    log.warn('locks not looked for', { directory, code: systemCode(error) });
   }
 }

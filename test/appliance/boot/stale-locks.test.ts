@@ -29,5 +29,6 @@ describe('removeStaleLocks', () => {
   test('is done at once where nobody has mail yet', async () => {
     await using mail = await mkdtempDisposable(join(tmpdir(), 'mail-'));
     await removeStaleLocks(mail.path, silentLog);
+    await removeStaleLocks(join(mail.path, 'gone'), silentLog);
   });
 });
