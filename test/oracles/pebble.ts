@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { type KeyAndCertificate, makeSelfSigned } from '../../appliance/boot/certificate.ts';
 import { parseDomain } from '../../appliance/contract/domain.ts';
 import { unpackDebianPackages } from '../builder/image/debian-files.ts';
-import { updateKey } from '../fakes/dns/authoritative.ts';
+import { knotBeginning } from '../fakes/dns/authoritative.ts';
 
 export interface Pebble extends AsyncDisposable {
   readonly directoryUrl: string;
@@ -96,23 +96,7 @@ export async function startNameServer(options: {
   const config = join(directory, 'knot.conf');
   await writeFile(
     config,
-    `server:
-  rundir: "${directory}"
-  listen: ${address}@53
-log:
-  - target: stderr
-    any: info
-database:
-  storage: "${directory}"
-key:
-  - id: ${updateKey.name}
-    algorithm: hmac-sha256
-    secret: ${updateKey.secret}
-acl:
-  - id: update
-    key: ${updateKey.name}
-    action: update
-template:
+    `${knotBeginning(directory, `${address}@53`, 'info')}template:
   - id: default
     storage: "${directory}"
     file: "%s.zone"

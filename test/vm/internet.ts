@@ -13,7 +13,7 @@ import { parseDomain } from '../../appliance/contract/domain.ts';
 import { wantedRecords } from '../../appliance/contract/dns-records.ts';
 import { dkimPublicKey } from '../../appliance/dns/dkim-key.ts';
 import { zoneFile } from '../../appliance/dns/zone-text.ts';
-import { updateKey } from '../fakes/dns/authoritative.ts';
+import { knotBeginning } from '../fakes/dns/authoritative.ts';
 import { waitUntil } from './relay-namespace.ts';
 
 /** A relay of this internet: `domain` is a name directly below `example.net`. */
@@ -172,23 +172,7 @@ function knotConfig(directory: string, zones: readonly string[]): string {
   const blocks = zones.map(
     (zone) => `  - domain: "${zone}"\n    file: "${zone === '.' ? 'root' : zone}.zone"\n`,
   );
-  return `server:
-  rundir: "${directory}"
-  listen: ${nameServerAddress}@53
-log:
-  - target: stderr
-    any: warning
-database:
-  storage: "${directory}"
-key:
-  - id: ${updateKey.name}
-    algorithm: hmac-sha256
-    secret: ${updateKey.secret}
-acl:
-  - id: update
-    key: ${updateKey.name}
-    action: update
-policy:
+  return `${knotBeginning(directory, `${nameServerAddress}@53`)}policy:
   - id: one-key
     single-type-signing: on
     algorithm: ecdsap256sha256

@@ -120,18 +120,18 @@ async function stop(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-export async function startKnot(zones: readonly string[]): Promise<RealServer> {
-  const directory = await mkdtemp(join(tmpdir(), 'knot-'));
-  const port = await freePort();
-  for (const zone of zones) await writeFile(join(directory, `${zone}.zone`), emptyZone(zone));
-  await writeFile(
-    join(directory, 'knot.conf'),
-    `server:
+/** The first part of a knot.conf: one server in a directory, and the right to change its zones with the update key. */
+export function knotBeginning(
+  directory: string,
+  listen: string,
+  level: 'info' | 'warning' = 'warning',
+): string {
+  return `server:
   rundir: "${directory}"
-  listen: 127.0.0.1@${port}
+  listen: ${listen}
 log:
   - target: stderr
-    any: warning
+    any: ${level}
 database:
   storage: "${directory}"
 key:
@@ -142,7 +142,16 @@ acl:
   - id: update
     key: ${updateKey.name}
     action: update
-template:
+`;
+}
+
+export async function startKnot(zones: readonly string[]): Promise<RealServer> {
+  const directory = await mkdtemp(join(tmpdir(), 'knot-'));
+  const port = await freePort();
+  for (const zone of zones) await writeFile(join(directory, `${zone}.zone`), emptyZone(zone));
+  await writeFile(
+    join(directory, 'knot.conf'),
+    `${knotBeginning(directory, `127.0.0.1@${port}`)}template:
   - id: default
     storage: "${directory}"
     file: "%s.zone"
