@@ -68,6 +68,9 @@ const packages = [
 /** In loading order. */
 const modules = ['rfkill', 'cfg80211', 'libarc4', 'mac80211', 'ccm', 'cmac'];
 
+// A busy machine may miss a frame of a handshake, and then try it all again.
+const decided = 'EVENT-CONNECTED|reason=WRONG_KEY|pre-shared key may|auth_type=3 auth_transaction=2';
+
 const init = `#!/usr/bin/busybox sh
 /usr/bin/busybox mkdir -p /applets
 /usr/bin/busybox --install -s /applets
@@ -81,7 +84,7 @@ ${scenarios
     ([accessPoint, device]) => `hostapd -B /etc/${accessPoint}.conf >/dev/null
 wpa_supplicant -i wlan1 -D nl80211 -c /etc/${device}.device.conf >/log 2>&1 & supplicant=$!
 tries=0
-until [ $tries -ge 40 ] || grep -qE 'EVENT-CONNECTED|TEMP-DISABLED' /log; do sleep 1; tries=$((tries + 1)); done
+until [ $tries -ge 60 ] || grep -qE '${decided}' /log; do sleep 1; tries=$((tries + 1)); done
 echo "SCENARIO ${accessPoint} ${device}"
 sed 's/^/LOG /' /log
 echo "CARRIER $(cat /sys/class/net/wlan1/carrier) WIRELESS $(ls -d /sys/class/net/wlan1/phy80211)"
