@@ -82,7 +82,8 @@ ip link set wlan1 up
 ${scenarios
   .map(
     ([accessPoint, device]) => `hostapd -B /etc/${accessPoint}.conf >/dev/null
-wpa_supplicant -i wlan1 -D nl80211 -c /etc/${device}.device.conf >/log 2>&1 & supplicant=$!
+: >/log
+wpa_supplicant -i wlan1 -D nl80211 -c /etc/${device}.device.conf >>/log 2>&1 & supplicant=$!
 tries=0
 until [ $tries -ge 60 ] || grep -qE '${decided}' /log; do sleep 1; tries=$((tries + 1)); done
 echo "SCENARIO ${accessPoint} ${device}"
