@@ -47,6 +47,27 @@ export const fileSystemModules = [
   'nls_utf8',
 ] as const;
 
+/** What a virtual machine may have besides its disks; Debian's cloud kernels know no real board or PC. */
+export const virtualMachineModules = [
+  // Network cards of hypervisors and clouds.
+  'virtio_net',
+  'ena',
+  'gve',
+  'hv_netvsc',
+  'idpf',
+  'ixgbevf',
+  'mana',
+  'mlx5_core',
+  'vmxnet3',
+  'xen-netfront',
+  // The power button.
+  'button',
+  'evdev',
+  'hv_utils',
+  'virtio_balloon',
+  'virtio_rng',
+] as const;
+
 export const excludes: Excludes = {
   adduser: 'users are declared in appliance/contract/users.ts',
   debconf: 'no maintainer script runs',

@@ -1,4 +1,13 @@
-import { dropped, excludes, fileSystemModules, kept, node, pickedFiles, rootPackages } from './common.ts';
+import {
+  dropped,
+  excludes,
+  fileSystemModules,
+  kept,
+  node,
+  pickedFiles,
+  rootPackages,
+  virtualMachineModules,
+} from './common.ts';
 import type { Target } from './target.ts';
 
 /** A virtual machine with an arm64 processor, started by UEFI: QEMU's `virt`, and what clouds rent out. */
@@ -32,23 +41,7 @@ export const vmArm64: Target = {
   rootModules: [
     // For DATA. A module in Debian's other arm64 kernel, built into this one.
     'ext4',
-    // Network cards of hypervisors and clouds; Debian's cloud kernel has those of no real board.
-    'virtio_net',
-    'ena',
-    'gve',
-    'hv_netvsc',
-    'idpf',
-    'ixgbevf',
-    'mana',
-    'mlx5_core',
-    'vmxnet3',
-    'xen-netfront',
-    // The power button.
-    'button',
-    'evdev',
-    'hv_utils',
-    'virtio_balloon',
-    'virtio_rng',
+    ...virtualMachineModules,
   ],
   node: node.arm64,
   loaders: { efi: 'aa64', bios: false },

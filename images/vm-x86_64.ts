@@ -1,4 +1,13 @@
-import { dropped, excludes, fileSystemModules, kept, node, pickedFiles, rootPackages } from './common.ts';
+import {
+  dropped,
+  excludes,
+  fileSystemModules,
+  kept,
+  node,
+  pickedFiles,
+  rootPackages,
+  virtualMachineModules,
+} from './common.ts';
 import type { Target } from './target.ts';
 
 /** A virtual machine or PC with an x86-64 processor, started by UEFI or by an old BIOS. */
@@ -29,25 +38,7 @@ export const vmX86: Target = {
     'xen-blkfront',
     ...fileSystemModules,
   ],
-  rootModules: [
-    // Network cards of hypervisors and clouds; Debian's cloud kernel has those of no real PC.
-    'virtio_net',
-    'ena',
-    'gve',
-    'hv_netvsc',
-    'idpf',
-    'ixgbevf',
-    'mana',
-    'mlx5_core',
-    'vmxnet3',
-    'xen-netfront',
-    // The power button.
-    'button',
-    'evdev',
-    'hv_utils',
-    'virtio_balloon',
-    'virtio_rng',
-  ],
+  rootModules: virtualMachineModules,
   node: node.amd64,
   loaders: { efi: 'x64', bios: true },
   // Notices and worse: the kernel’s whole account of itself takes seconds on a serial line.

@@ -2,6 +2,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import { messageOf } from '../base/errors.ts';
+import { certificateBlocks } from '../base/pem.ts';
 import { renewalIdOf } from './renewal-info.ts';
 
 /** A certificate as far as planning is concerned. */
@@ -22,13 +23,6 @@ export interface CertificateFacts {
 
 /** Root, intermediates and leaf of any authority; more is a mistake or an attack. */
 const maxChainLength = 10;
-const maxCredentialsChars = 256 * 1024;
-
-/** The certificates of a PEM text, leaf first. */
-export function splitChain(pem: string): readonly string[] {
-  if (pem.length > maxCredentialsChars) return [];
-  return pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-}
 
 /** The private key's PEM block, with a newline; undefined when there is none. */
 export function privateKeyPem(pem: string): string | undefined {
@@ -40,7 +34,7 @@ export function privateKeyPem(pem: string): string | undefined {
 
 /** Facts of the leaf, or undefined when the text holds no certificate that can be read. */
 export function readCertificate(pem: string): CertificateFacts | undefined {
-  const [leaf] = splitChain(pem);
+  const [leaf] = certificateBlocks(pem);
   if (leaf === undefined) return undefined;
   try {
     return factsOf(new X509Certificate(leaf));
@@ -89,7 +83,7 @@ function sameIpv6(one: string, other: string): boolean {
  * parses and hangs together, the key is the leaf's, its name and dates are right, and TLS takes it.
  */
 export function refusalOf(pem: string, name: string, nowMs: number): string | undefined {
-  const blocks = splitChain(pem);
+  const blocks = certificateBlocks(pem);
   const keyPem = privateKeyPem(pem);
   if (keyPem === undefined) return 'there is no private key with it';
   if (blocks.length === 0) return 'there is no certificate in it';

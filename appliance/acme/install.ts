@@ -10,7 +10,7 @@ import { connect } from 'node:tls';
 import { readTextIfPresent, writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
-import { splitChain } from './credentials.ts';
+import { certificateBlocks } from '../base/pem.ts';
 
 export interface InstallPaths {
   /** What everybody uses. */
@@ -102,7 +102,7 @@ export async function install(pem: string, context: InstallContext): Promise<Ins
 /** Undefined once every port presents the leaf, else what is wrong with the first that does not. */
 async function prove(pem: string, context: InstallContext): Promise<string | undefined> {
   const { ports, name, clock, signal, timeoutMs = defaultTimeoutMs } = context;
-  const [leaf = ''] = splitChain(pem);
+  const [leaf = ''] = certificateBlocks(pem);
   const expected = new X509Certificate(leaf).fingerprint256;
   const deadline = clock.monotonicMs() + timeoutMs;
   const stillWrong = new Map(ports.map((port) => [port, 'was not asked']));

@@ -8,6 +8,7 @@ import {
   X509Certificate,
 } from 'node:crypto';
 import { promisify } from 'node:util';
+import { certificateBlocks } from '../base/pem.ts';
 import { certificateNames } from '../contract/certificate.ts';
 import type { Config } from '../contract/config.ts';
 import { type Domain, plainDomain } from '../contract/domain.ts';
@@ -62,16 +63,17 @@ export function isOwnCertificate(certificatePem: string): boolean {
 export function isVouchedFor(certificatePem: string, { tls }: Pick<Config, 'tls'>): boolean {
   if (isOwnCertificate(certificatePem)) return false;
   const chain = certificatesIn(certificatePem);
-  return !certificatesIn(tls.authorities.join('\n')).some((authority) =>
-    chain.some(
-      (certificate) => certificate.checkIssued(authority) && certificate.verify(authority.publicKey),
-    ),
-  );
+  return !tls.authorities
+    .flatMap(certificatesIn)
+    .some((authority) =>
+      chain.some(
+        (certificate) => certificate.checkIssued(authority) && certificate.verify(authority.publicKey),
+      ),
+    );
 }
 
 function certificatesIn(pem: string): X509Certificate[] {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  return blocks.flatMap((block) => {
+  return certificateBlocks(pem).flatMap((block) => {
     try {
       return [new X509Certificate(block)];
     } catch {

@@ -1,11 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import {
-  covers,
-  privateKeyPem,
-  readCertificate,
-  refusalOf,
-  splitChain,
-} from '../../../appliance/acme/credentials.ts';
+import { covers, privateKeyPem, readCertificate, refusalOf } from '../../../appliance/acme/credentials.ts';
+import { certificateBlocks } from '../../../appliance/base/pem.ts';
 import { makeSelfSigned } from '../../../appliance/boot/certificate.ts';
 import { parseDomain } from '../../../appliance/contract/domain.ts';
 import { makeTestAuthority } from '../../fixtures/acme/authority.ts';
@@ -56,7 +51,7 @@ describe('covers', () => {
 
 describe('refusalOf', () => {
   const key = privateKeyPem(good) ?? '';
-  const [leaf = '', root = ''] = splitChain(good);
+  const [leaf = '', root = ''] = certificateBlocks(good);
   const other = makeTestAuthority('Other');
 
   test('takes a key with its certificate and chain, and the certificate without chain', () => {
